@@ -1,0 +1,61 @@
+"""The decoupled direction and norm attack: a small L2 perturbation in few passes, and the cheap start of `cw`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from robustboard.attacks import projections, randomness
+from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, register
+from robustboard.attacks.losses import is_decisive, success_margin
+
+
+@register("ddn", norm="l2", aim="minimum", version=1, source="Rony et al. 2019, algorithm 1; margin loss")
+def ddn(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    keys: Tensor,
+    *,
+    epsilon: float = math.inf,
+    steps: int = 100,
+    gamma: float = 0.05,
+    initial_norm: float = 1.0,
+    targets: Tensor | None = None,
+) -> Proposal:
+    """Walk along the normalised gradient while the allowed norm shrinks by 1 − γ on success and grows by 1 + γ else.
+
+    The step follows a cosine from 1 to 0.01. Runs all `steps` (the norm goes on shrinking) and returns the smallest
+    successful perturbation, or the image itself where none was found. A zero gradient is replaced by a random
+    direction drawn from the example's key. `epsilon` is not used.
+    """
+    best, distances = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
+    change = torch.zeros_like(images)
+    allowed = torch.full((len(images),), initial_norm, device=images.device)
+    for number in range(steps + 1):
+        current = images + change
+        logits, wanted, gradient = logits_and_gradient(model, current, lambda z: success_margin(z, labels, targets))
+        found = is_decisive(logits, wanted)
+        size = projections.norms(change, "l2")
+        better = found & (size < distances)
+        best[better], distances[better] = current[better], size[better]
+        if number == steps:
+            break
+        rate = 0.01 + 0.99 * (1 + math.cos(math.pi * number / steps)) / 2
+        change = change + rate * _unit(gradient, randomness.derive(keys, number))
+        allowed = torch.where(found, torch.minimum(allowed, size) * (1 - gamma), allowed * (1 + gamma))
+        length = projections.norms(change, "l2").clamp_min(1e-12)
+        change = projections.box(images + change * projections.per_example(allowed / length, change)) - images
+    return Proposal(best, torch.full_like(labels, steps))
+
+
+def _unit(gradient: Tensor, keys: Tensor) -> Tensor:
+    """The gradient at length 1; a random direction where it is exactly 0."""
+    length = projections.norms(gradient, "l2")
+    if bool((length == 0).any()):
+        random = 2 * randomness.uniform(keys, tuple(gradient.shape[1:])) - 1
+        gradient = torch.where(projections.per_example(length == 0, gradient), random, gradient)
+        length = projections.norms(gradient, "l2")
+    return gradient / projections.per_example(length, gradient)

@@ -1,0 +1,56 @@
+"""What attacks climb: logits (N, K) and labels (N,) in, one number an example (N,) out, larger is closer to fooled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LossName = Literal["margin", "cross_entropy"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+ROUNDING = 1e-5
+"""Relative size of a logit below which a margin's sign may be the batch size's doing rather than the model's."""
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """max over j ≠ y of Z_j minus Z_y: negative where the model is right, and no softmax that could underflow.
+
+    Carlini & Wagner 2017, section V-A, f₆ with its sign turned.
+    """
+    own = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return others.amax(1) - own.squeeze(1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """−log softmax(Z)_y, the loss of the FGSM, BIM and PGD papers. Its gradient is exactly 0 on a confident model."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+LOSSES: dict[LossName, Loss] = {"margin": margin, "cross_entropy": cross_entropy}
+
+
+def ascent_loss(name: LossName, logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    """The loss to climb: away from `labels`, or towards `targets` where those are given. (N,)"""
+    if targets is None:
+        return LOSSES[name](logits, labels)
+    return -LOSSES[name](logits, targets)
+
+
+def success_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    """By how much the attack has what it wants (N,): ≥ 0 where the label is lost, or > 0 where the target is reached."""
+    return margin(logits, labels) if targets is None else -margin(logits, targets)
+
+
+def is_decisive(logits: Tensor, wanted: Tensor) -> Tensor:
+    """(N,) bool: the margin `wanted` is above what rounding can turn. An attack may stop here; the judge will agree."""
+    return wanted > ROUNDING * logits.detach().abs().amax(1).clamp_min(1e-30)
+
+
+def confidence(logits: Tensor, head: Literal["softmax", "sigmoid"]) -> Tensor:
+    """How sure the model is of its prediction (N,): the largest probability, or the largest sigmoid of a sigmoid head."""
+    return torch.softmax(logits, 1).amax(1) if head == "softmax" else torch.sigmoid(logits.amax(1))

@@ -1,0 +1,95 @@
+"""The max-confidence attack: how sure of a wrong class can the model be made within ε?"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robustboard.attacks.ascent import Score, ascend, check_reach
+from robustboard.attacks.attack import Model, Proposal, register
+from robustboard.attacks.losses import confidence, margin
+
+CERTAIN = 1 - 1e-6
+"""A confidence that is 1 to rounding: nothing is left to gain, the example is done."""
+
+
+@register(
+    "max_confidence",
+    norm="linf",
+    aim="confidence",
+    version=1,
+    source="Goodfellow, Qin & Berthelot 2019, section 3",
+    check=check_reach,
+)
+def max_confidence(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    keys: Tensor,
+    *,
+    epsilon: float,
+    steps: int = 40,
+    step: float = 1 / 30,
+    head: Literal["softmax", "sigmoid"] = "softmax",
+) -> Proposal:
+    """For every wrong class an ascent on that class's confidence; per example the most confident error is kept.
+
+    Every example is attacked, clean errors included, and the clean image is a candidate too. Wrong classes are tried in
+    the order of their clean logits; an example that is wrong with a confidence of 1 is done with all of them.
+    `head` says how logits become confidences. Raises ValueError when step · steps < 1.
+    """
+    check_reach(step, steps)
+    with torch.no_grad():
+        clean = model(images)
+    best = images.clone()
+    scores = confident_error(clean, labels, head)
+    iterations = torch.zeros_like(labels)
+    others = clean.scatter(1, labels[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :-1]
+    rows = torch.arange(len(images), device=images.device)
+    for targets in others.unbind(1):
+        rows = rows[scores[rows] < CERTAIN]
+        if not len(rows):
+            break
+        aims, owners = targets[rows], labels[rows]
+        ascent = ascend(
+            model,
+            images[rows],
+            images[rows],
+            lambda logits, active: target_confidence(logits, aims[active], head),  # noqa: B023
+            _score(owners, head),
+            epsilon=epsilon,
+            step=step * epsilon,
+            steps=steps,
+        )
+        better = ascent.scores > scores[rows]
+        best[rows[better]] = ascent.images[better]
+        scores[rows[better]] = ascent.scores[better]
+        iterations[rows] += ascent.iterations
+    return Proposal(best, iterations)
+
+
+def target_confidence(logits: Tensor, targets: Tensor, head: Literal["softmax", "sigmoid"]) -> Tensor:
+    """A strictly rising function of the target's confidence whose gradient does not vanish: log softmax_t, or for
+    sigmoid heads Z_t, joined with the margin as long as another class leads. (N,)"""
+    if head == "softmax":
+        # log p_t flattens as p_t nears 1, where log p_t − log(1 − p_t), equally rising, goes on: Z_t − logsumexp of the rest.
+        own = logits.gather(1, targets[:, None]).squeeze(1)
+        return own - logits.scatter(1, targets[:, None], -torch.inf).logsumexp(1)
+    own = logits.gather(1, targets[:, None]).squeeze(1)
+    return own + (-margin(logits, targets)).clamp_max(0)
+
+
+def confident_error(logits: Tensor, labels: Tensor, head: Literal["softmax", "sigmoid"]) -> Tensor:
+    """The confidence of an error (N,), in [0, 1]; where the model is right, its margin, which is at most 0."""
+    lead = margin(logits, labels)
+    return torch.where(lead > 0, confidence(logits, head), lead)
+
+
+def _score(labels: Tensor, head: Literal["softmax", "sigmoid"]) -> Score:
+    def score(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        values = confident_error(logits, labels[rows], head)
+        return values, values >= CERTAIN
+
+    return score

@@ -1,0 +1,40 @@
+"""Back into the threat model: the L∞ and L2 balls around an image, and the [0, 1] box. All pure, all per example."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def box(images: Tensor) -> Tensor:
+    """`images` with every feature in [0, 1]."""
+    return images.clamp(0, 1)
+
+
+def linf(images: Tensor, origins: Tensor, epsilon: float) -> Tensor:
+    """The nearest point to `images` within `epsilon` of `origins` (L∞) and in the box: both are intervals a feature."""
+    return box(torch.minimum(torch.maximum(images, origins - epsilon), origins + epsilon))
+
+
+def l2(images: Tensor, origins: Tensor, epsilon: float) -> Tensor:
+    """`images` drawn in to L2 distance `epsilon` of `origins`, then into the box (which brings them no farther away)."""
+    change = images - origins
+    scale = (epsilon / norms(change, "l2").clamp_min(1e-30)).clamp_max(1.0)
+    return box(origins + change * per_example(scale, change))
+
+
+def per_example(values: Tensor, like: Tensor) -> Tensor:
+    """(N,) as (N, 1, 1, …), to multiply a batch shaped like `like`."""
+    return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def norms(change: Tensor, norm: str) -> Tensor:
+    """The size (N,) of each perturbation: "linf", "l2", or "l0" (changed features: every channel of a pixel counts)."""
+    flat = change.flatten(1)
+    if norm == "linf":
+        return flat.abs().amax(1)
+    if norm == "l2":
+        return flat.norm(dim=1)
+    if norm == "l0":
+        return (flat != 0).sum(1).to(change.dtype)
+    raise ValueError(f"norm {norm!r} is not one of linf, l2, l0")

@@ -1,0 +1,92 @@
+"""`robustboard.evaluate`: the same attacks, judge and record as the command line's, for a model and images in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from robustboard.benchmark import store
+from robustboard.benchmark.cells import Cell, build, chosen_attacks, plan_attack
+from robustboard.benchmark.datasets import Dataset
+from robustboard.benchmark.environment import choose_device
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.evaluate import BatchSizer, Task, evaluate_examples
+from robustboard.benchmark.judge import look_clean, prepared
+from robustboard.benchmark.protocols import DatasetPlan, load_protocol
+from robustboard.benchmark.results import CellResult
+from robustboard.benchmark.subjects import Subject
+
+_BY_SHAPE = {(1, 8, 8): "digits", (1, 28, 28): "mnist", (3, 32, 32): "cifar10"}
+
+
+def evaluate(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attacks: Sequence[str] | None = None,
+    *,
+    protocol: str = "standard",
+    budgets: dict[Literal["linf", "l2", "gamma"], float] | None = None,
+    head: Literal["softmax", "sigmoid"] = "softmax",
+    seed: int = 0,
+    device: str = "auto",
+    batch_size: int | None = None,
+) -> dict[str, CellResult]:
+    """Attack a model in memory; one record an attack, by name, the same that a run writes to its files.
+
+    Images (N, C, H, W) float in [0, 1], labels (N,) integers, the model returns logits (N, K). The strengths are those of
+    `protocol` for the data set whose images have this shape; for other shapes, or other radii, give `budgets` (L∞ radius,
+    L2 radius, share of features). `attacks` None takes the protocol's. The model's modes, gradients and parameters are
+    left as they were. Raises `InputError` (or its `ModelFaultError`) for what cannot be evaluated.
+    """
+    _check(images, labels)
+    chosen = load_protocol(protocol)
+    plan = _plan(chosen.datasets, tuple(images.shape[1:]), budgets, len(labels))
+    chosen = replace(chosen, name=f"{chosen.name}@memory", datasets={"memory": plan}, seed=seed)
+    data_set = Dataset("memory", "test", images.detach().cpu().float(), labels.detach().cpu().long())
+    built = build(Subject(type(model).__name__, "memory", "memory", head, lambda: model))
+    where = choose_device(device)
+    results = {}
+    with prepared(model, where) as network:
+        clean = look_clean(network, data_set.images.to(where), data_set.labels.to(where), head)
+        clean = replace(clean, correct=clean.correct.cpu(), confidence=clean.confidence.cpu())
+        for card in chosen_attacks(chosen, attacks):
+            planned = plan_attack(chosen, card, data_set)
+            cell = Cell(chosen, built, planned, data_set, data_set.fingerprint(), Path(tempfile.gettempdir()))
+            task = Task(
+                network, head, data_set, planned.indices, clean, planned.bound(head), card.name, planned.threat, seed, where
+            )
+            sizer = BatchSizer() if batch_size is None else BatchSizer(batch_size, automatic=False)
+            started = store.now()
+            batches = list(evaluate_examples(task, range(len(labels)), sizer))
+            results[card.name] = store.assemble(cell, clean, batches, str(where), started)
+    return results
+
+
+def _check(images: Tensor, labels: Tensor) -> None:
+    if images.dim() != 4 or not images.is_floating_point():
+        raise InputError(f"images must be floating point (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+    if labels.shape != images.shape[:1] or not len(labels) or labels.is_floating_point():
+        raise InputError(f"labels must be integers ({len(images)},), got {labels.dtype} {tuple(labels.shape)}")
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"images must lie in [0, 1], these go from {low:g} to {high:g}: divide, and normalise inside the model")
+    if int(labels.min()) < 0:
+        raise InputError(f"labels must not be negative, the lowest is {int(labels.min())}")
+
+
+def _plan(
+    plans: dict[str, DatasetPlan], shape: tuple[int, ...], budgets: dict[Literal["linf", "l2", "gamma"], float] | None, n: int
+) -> DatasetPlan:
+    known = _BY_SHAPE.get(shape)
+    plan = plans.get(known) if known else None
+    if plan is None:
+        if budgets is None or set(budgets) != {"linf", "l2", "gamma"}:
+            raise InputError(f"the protocol has no budgets for images of shape {shape}: give budgets={{'linf': …, 'l2': …, 'gamma': …}}")
+        return DatasetPlan(n=n, **budgets)
+    return replace(plan, n=n, fewer={}, **(budgets or {}))

@@ -1,0 +1,249 @@
+"""The command line. Every command parses, calls one room, prints. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from tabulate import tabulate
+
+from robustboard.attacks.attack import attack_cards
+from robustboard.benchmark import protocols
+from robustboard.benchmark.datasets import DATASETS, check_dataset_name
+from robustboard.benchmark.errors import InputError, suggest
+from robustboard.benchmark.report.publish import publish
+from robustboard.benchmark.run import Request, run
+from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
+from robustboard.benchmark.training import train_model
+from robustboard.models import registry
+
+PROJECT = Path(__file__).resolve().parents[1]
+"""The checkout, when there is one; an installed copy writes below the current folder instead."""
+
+
+def leaderboards() -> Path:
+    """Where results go unless --out says otherwise."""
+    return (PROJECT if (PROJECT / "pyproject.toml").is_file() else Path.cwd()) / "leaderboards"
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one sentence and exit code 2, Ctrl-C in 130."""
+    try:
+        cli.main(standalone_mode=False)
+    except InputError as trouble:
+        _leave(f"error: {trouble}", 2)
+    except registry.RegistryError as trouble:
+        _leave(f"error: {trouble}", 2)
+    except click.ClickException as trouble:
+        trouble.show()
+        sys.exit(trouble.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _leave("interrupted: every finished batch is saved; the same command goes on from there", 130)
+
+
+def _leave(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="robustboard")
+def cli() -> None:
+    """How robust is a small image classifier, and how far can that number be believed?"""
+
+
+@cli.command("run")
+@click.option("--protocol", "protocol_name", default="standard", show_default=True, help="Name, or path of a TOML file of yours.")
+@click.option("--dataset", "dataset_names", help=f"Comma-separated; default: all of {', '.join(DATASETS)} that the protocol covers.")
+@click.option("--models", "patterns", help="Comma-separated globs over the registry; default: the protocol's.")
+@click.option("--model", "references", multiple=True, help="FILE.py:FUNCTION or robustbench:DATASET/THREAT/NAME.")
+@click.option("--head", type=click.Choice(["softmax", "sigmoid"]), default="softmax", help="How a --model's outputs become confidences.")
+@click.option("--attacks", "attack_names", help="Comma-separated; default: the protocol's.")
+@click.option("--n", type=int, help="The first n test examples instead of the protocol's.")
+@click.option("--indices", type=click.Path(path_type=Path), help="JSON list of test-set positions instead of the first n.")
+@click.option("--eps", type=float, help="Another L∞ radius.")
+@click.option("--seed", type=int, help="Another seed.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@click.option("--batch-size", default="auto", show_default=True, help="auto, or a number of examples.")
+@click.option("--shard", default="0/1", show_default=True, help="i/k: this process's share of every cell; shards share --out.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with MNIST/ and cifar-10-batches-py/; the only place looked at.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def run_command(
+    protocol_name: str,
+    dataset_names: str | None,
+    patterns: str | None,
+    references: tuple[str, ...],
+    head: str,
+    attack_names: str | None,
+    n: int | None,
+    indices: Path | None,
+    eps: float | None,
+    seed: int | None,
+    device: str,
+    batch_size: str,
+    shard: str,
+    data: Path | None,
+    out: Path | None,
+    quiet: bool,
+) -> None:
+    """Attack models and write one JSON file a cell; finished cells are kept, unfinished ones go on where they stopped."""
+    official = protocols.load_protocol(protocol_name)
+    protocol = protocols.adjusted(official, n=n, epsilon=eps, indices=indices, seed=seed)
+    datasets = [check_dataset_name(name) for name in _words(dataset_names)] or list(official.datasets)
+    subjects = _subjects(patterns, references, head, datasets, official)
+    committed = protocol == official and protocol_name == "standard" and not references
+    request = Request(
+        protocol=protocol,
+        datasets=datasets,
+        subjects=subjects,
+        attacks=_words(attack_names) or None,
+        out=out or leaderboards() / ("results" if committed else "runs"),
+        data=data,
+        device=_device(device),
+        batch_size=_batch_size(batch_size),
+        shard=_shard(shard),
+        quiet=quiet,
+    )
+    summary = run(request)
+    print(publish([request.folder], "terminal", request.folder / "tables.md").text)
+    print(f"{summary.evaluated} cells evaluated, {summary.reused} kept as they were; results in {request.folder}")
+
+
+@cli.command("report")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "style", type=click.Choice(["terminal", "markdown"]), default="terminal", show_default=True)
+@click.option("--write", type=click.Path(path_type=Path), help="Also write the tables as Markdown to this file.")
+@click.option("--into", type=click.Path(path_type=Path), help="Also put them between the leaderboard marks of this file.")
+def report_command(folders: tuple[Path, ...], style: str, write: Path | None, into: Path | None) -> None:
+    """Render the results below FOLDERS as tables."""
+    published = publish(list(folders), style, write, into)
+    for trouble in published.troubles:
+        print(f"left alone: {trouble}", file=sys.stderr)
+    print(published.text)
+
+
+@cli.command("compare")
+@click.argument("a")
+@click.argument("b")
+@click.option("--results", type=click.Path(path_type=Path), help="Where the two models' results are; default: the committed ones.")
+def compare_command(a: str, b: str, results: Path | None) -> None:
+    """Two models, or two folders of results, side by side with paired differences."""
+    from robustboard.benchmark.report.compare import compare  # noqa: PLC0415  (only this command needs it)
+
+    print(compare(a, b, results or leaderboards() / "results" / "standard"), end="")
+
+
+@cli.command("models")
+@click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
+def models_command(as_json: bool) -> None:
+    """List the registry."""
+    cards = registry.read_cards().values()
+    if as_json:
+        print(json.dumps([asdict(card) for card in cards], indent=1))
+        return
+    rows = [
+        [card.name, f"{card.parameters:,}", f"{card.clean_accuracy:.2%}", card.head, ",".join(card.tags), card.command]
+        for card in cards
+    ]
+    print(tabulate(rows, headers=["model", "parameters", "clean", "head", "tags", "training command"], disable_numparse=True))
+
+
+@cli.command("attacks")
+@click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
+def attacks_command(as_json: bool) -> None:
+    """List the attacks."""
+    cards = attack_cards().values()
+    if as_json:
+        keys = ("name", "norm", "aim", "version", "source", "needs_gradient")
+        print(json.dumps([{key: getattr(c, key) for key in keys} | {"parameters": c.parameters()} for c in cards], indent=1))
+        return
+    rows = [[c.name, c.norm, c.aim, c.version, c.source] for c in cards]
+    print(tabulate(rows, headers=["attack", "norm", "aim", "version", "source"], disable_numparse=True))
+
+
+@cli.command("protocols")
+@click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
+def protocols_command(as_json: bool) -> None:
+    """List the protocols."""
+    known = [protocols.load_protocol(name) for name in protocols.protocol_names()]
+    if as_json:
+        print(json.dumps([asdict(protocol) for protocol in known], indent=1))
+        return
+    rows = [[p.name, p.version, ", ".join(f"{k} {v.n}" for k, v in p.datasets.items()), ", ".join(p.attacks)] for p in known]
+    print(tabulate(rows, headers=["protocol", "version", "examples", "attacks"], disable_numparse=True))
+
+
+@cli.command("train")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with the training data; the only place looked at.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--seed", type=int, help="Another seed than the entry's.")
+@click.option("--epochs", type=int, help="Another number of epochs than the entry's.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write entry, checkpoint and curve there instead of into the registry.")
+@click.option("--tag", "tags", multiple=True, help="Tag a new entry, for instance with quick.")
+def train_command(
+    names: tuple[str, ...],
+    data: Path | None,
+    device: str,
+    seed: int | None,
+    epochs: int | None,
+    out: Path | None,
+    tags: tuple[str, ...],
+) -> None:
+    """Train registry models, NAME like mnist/relog-maxout_4; a run that was cut short goes on at its last epoch."""
+    if epochs is not None and epochs < 1:
+        raise InputError(f"--epochs must be at least 1, got {epochs}")
+    for name in names:
+        home = out or registry.HOME
+        card = train_model(name, data=data, device=_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
+        print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set, {card.parameters:,} parameters")
+
+
+def _subjects(
+    patterns: str | None, references: tuple[str, ...], head: str, datasets: list[str], protocol: protocols.Protocol
+) -> list[Subject]:
+    if references and len(datasets) != 1:
+        raise InputError(f"--model needs one --dataset that it classifies: {', '.join(DATASETS)}")
+    own = [user_subject(reference, datasets[0], "sigmoid" if head == "sigmoid" else "softmax") for reference in references]
+    globs = _words(patterns)
+    if not globs and not own:
+        globs = protocol.models
+    subjects = own + (registry_subjects(globs, datasets) if globs else [])
+    if not subjects:
+        raise InputError(f"no model of {', '.join(datasets)} matches {', '.join(globs)}; see: robustboard models")
+    return subjects
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def _device(name: str) -> str:
+    import torch  # noqa: PLC0415  (other commands start faster without)
+
+    try:
+        if name != "auto":
+            torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as trouble:
+        known = ("auto", "cpu", "cuda")
+        raise InputError(f"there is no device {name!r} here{suggest(name, known)} ({str(trouble).splitlines()[0]})") from trouble
+    return name
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"--batch-size is auto or a number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    which, slash, count = text.partition("/")
+    if not slash or not which.isdigit() or not count.isdigit() or int(which) >= int(count):
+        raise InputError(f"--shard is i/k with i from 0 to k − 1, got {text!r}")
+    return int(which), int(count)

@@ -1,0 +1,191 @@
+"""The judge: whatever an attack claims, the model is asked again about the candidate, in float32, and the rules are
+checked: shape, finiteness, box, budget, label. An attack that breaks one has failed; the example counts as not fooled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from robustboard.attacks import projections
+from robustboard.attacks.attack import Aim, Norm
+from robustboard.attacks.losses import confidence, margin
+from robustboard.benchmark.errors import ModelFaultError
+
+TOLERANCE = 1e-6
+Head = Literal["softmax", "sigmoid"]
+OutputKind = Literal["logits", "probabilities", "log-probabilities"]
+
+
+@dataclass(frozen=True)
+class Threat:
+    """What an attack is allowed: norm, budget in its units, and what it aims at."""
+
+    norm: Norm
+    epsilon: float
+    aim: Aim
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a candidate beyond ε breaks a rule; a minimum-norm attack may go beyond, except in L0, where ε is a cap."""
+        return self.aim != "minimum" or self.norm == "l0"
+
+
+@dataclass(frozen=True)
+class Clean:
+    """The model's answers to clean images: right (N,) bool, confidence (N,), and what its outputs look like."""
+
+    correct: Tensor
+    confidence: Tensor
+    output: OutputKind
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge found for each example (N,): misclassified, size of the change, confidence, rounded image still
+    misclassified; and the broken rule, "" if none."""
+
+    adversarial: Tensor
+    distance: Tensor
+    confidence: Tensor
+    adversarial_rounded: Tensor
+    failures: list[str]
+
+
+class CountedModel(nn.Module):
+    """A model with a meter: rows that went forward, and rows that a gradient came back through."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.forwards = 0
+        self.backwards = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        self.forwards += len(images)
+        if logits.requires_grad:
+            logits.register_hook(self._count)
+        return logits
+
+    def _count(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+@contextmanager
+def prepared(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+    """The network on the device, in evaluation mode, its parameters without gradients; as it was afterwards."""
+    modes = {module: module.training for module in network.modules()}
+    wants = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    home = next(iter([*network.parameters(), *network.buffers()]), torch.empty(0)).device
+    try:
+        network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        yield network
+    finally:
+        network.to(home)
+        for module, training in modes.items():
+            module.training = training
+        for parameter, wanted in wants.items():
+            parameter.requires_grad_(wanted)
+
+
+def ask(network: nn.Module, images: Tensor) -> Tensor:
+    """Float32 logits (N, K) without a graph. Raises `ModelFaultError` when the model raises or its answer has another shape."""
+    try:
+        with torch.no_grad():
+            logits = network(images)
+    except Exception as trouble:
+        if is_out_of_memory(trouble):
+            raise
+        raise ModelFaultError(f"the model raised {type(trouble).__name__}: {first_line(trouble)}") from trouble
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images) or logits.shape[1] < 2:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelFaultError(f"the model answered {shape} to {len(images)} images; logits (N, classes) are wanted")
+    return logits.float()
+
+
+def look_clean(network: nn.Module, images: Tensor, labels: Tensor, head: Head, batch_size: int = 128) -> Clean:
+    """The clean pass. Raises `ModelFaultError` when the model raises, or answers with a wrong shape or with NaN or infinity."""
+    parts = [ask(network, batch) for batch in images.split(batch_size)]
+    logits = torch.cat(parts)
+    if not bool(torch.isfinite(logits).all()):
+        bad = int((~torch.isfinite(logits)).any(1).sum())
+        raise ModelFaultError(f"the model's outputs are not finite on {bad} of {len(images)} clean images")
+    if int(labels.max()) >= logits.shape[1]:
+        raise ModelFaultError(f"the model has {logits.shape[1]} classes, the labels go up to {int(labels.max())}")
+    return Clean(margin(logits, labels) < 0, confidence(logits, head), _output_kind(logits))
+
+
+def judge(network: nn.Module, images: Tensor, labels: Tensor, candidates: object, threat: Threat, head: Head) -> Verdict:
+    """Check the candidates against the rules and ask the model about them; a candidate that breaks one is replaced by
+    its clean image before the model sees it."""
+    failures = _broken_rules(images, candidates, threat)
+    whole = torch.tensor([not failure for failure in failures], device=images.device)
+    kept = images.clone()
+    if isinstance(candidates, Tensor) and bool(whole.any()):
+        kept[whole] = candidates.detach()[whole].to(images).clamp(0, 1)
+    logits = ask(network, kept)
+    finite = torch.isfinite(logits).all(1)
+    failures = [
+        failure or ("" if fine else "the model's outputs on the candidate are not finite")
+        for failure, fine in zip(failures, finite.tolist(), strict=True)
+    ]
+    logits = logits.nan_to_num(0.0, 0.0, 0.0)
+    rounded = ask(network, (kept * 255).round() / 255)
+    return Verdict(
+        adversarial=finite & (margin(logits, labels) >= 0),
+        distance=projections.norms(kept - images, threat.norm),
+        confidence=confidence(logits, head),
+        adversarial_rounded=margin(rounded.nan_to_num(0.0), labels) >= 0,
+        failures=failures,
+    )
+
+
+def is_out_of_memory(trouble: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(trouble, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(trouble).lower()
+    return isinstance(trouble, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def first_line(trouble: BaseException) -> str:
+    """The first 200 characters of an exception's first line."""
+    return (str(trouble).splitlines() or [""])[0][:200]
+
+
+def _broken_rules(images: Tensor, candidates: object, threat: Threat) -> list[str]:
+    if not isinstance(candidates, Tensor) or candidates.shape != images.shape:
+        shape = tuple(candidates.shape) if isinstance(candidates, Tensor) else type(candidates).__name__
+        return [f"the attack returned {shape} for images of shape {tuple(images.shape[1:])}"] * len(images)
+    candidates = candidates.detach().to(images)
+    flat = candidates.flatten(1)
+    finite = torch.isfinite(flat).all(1)
+    inside = (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
+    size = projections.norms(candidates.clamp(0, 1) - images, threat.norm)
+    within = (size <= threat.epsilon + TOLERANCE) | torch.tensor(not threat.is_bound, device=images.device)
+    rules = zip(finite.tolist(), inside.tolist(), within.tolist(), strict=True)
+    return [
+        "the candidate is not finite"
+        if not is_finite
+        else "the candidate is outside the box"
+        if not is_inside
+        else "the candidate is over budget"
+        if not is_within
+        else ""
+        for is_finite, is_inside, is_within in rules
+    ]
+
+
+def _output_kind(logits: Tensor) -> OutputKind:
+    sums = logits.sum(1)
+    if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
+        return "probabilities"
+    mass = logits.exp().sum(1)
+    if bool((logits <= 0).all()) and torch.allclose(mass, torch.ones_like(mass), atol=1e-4):
+        return "log-probabilities"
+    return "logits"

@@ -1,0 +1,86 @@
+"""What a run shows while it works: two bars on a terminal, plain lines elsewhere. On stderr, so that tables can be piped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+LINE_EVERY_S = 15.0
+
+
+class Progress:
+    """One bar over cells with a time to the end, one inside the cell. Without a terminal a line a finished cell, and one
+    now and then inside a long one."""
+
+    def __init__(self, cells: int, quiet: bool = False) -> None:
+        self._cells = cells
+        self._finished = 0
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty() and not quiet
+        self._outer: tqdm[None] | None = None
+        self._inner: tqdm[None] | None = None
+        self._title, self._total, self._done, self._fooled = "", 0, 0, 0
+        self._said = time.monotonic()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._terminal:
+            self._outer = tqdm(total=self._cells, desc="cells", unit="cell", position=0, smoothing=0.1)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        for bar in (self._inner, self._outer):
+            if bar is not None:
+                bar.close()
+
+    def begin(self, attack: str, model: str, total: int, done: int, fooled: int) -> None:
+        """A cell starts, perhaps with examples that an earlier run finished."""
+        self._title, self._total, self._done, self._fooled = f"{attack}  {model}", total, done, fooled
+        self._said = time.monotonic()
+        if self._terminal:
+            self._inner = tqdm(total=total, initial=done, desc=self._title, unit="ex", position=1, leave=False)
+
+    def advance(self, done: int, fooled: int) -> None:
+        """A batch of the cell is finished."""
+        self._done += done
+        self._fooled += fooled
+        if self._inner is not None:
+            self._inner.set_postfix_str(f"{self._share()} fooled", refresh=False)
+            self._inner.update(done)
+        elif time.monotonic() - self._said > LINE_EVERY_S:
+            self._line(f"{self._title}  {self._done}/{self._total} done, {self._share()} fooled")
+
+    def end(self) -> None:
+        """The cell is finished."""
+        self.skip()
+        if self._inner is not None:
+            self._inner.close()
+            self._inner = None
+        else:
+            self._line(
+                f"[{self._finished}/{self._cells}] {self._title}  {self._done}/{self._total} done, {self._share()} fooled"
+                f"  ({time.monotonic() - self._started:.0f} s)"
+            )
+
+    def skip(self) -> None:
+        """A cell needs no work."""
+        self._finished += 1
+        if self._outer is not None:
+            self._outer.update()
+
+    def note(self, text: str) -> None:
+        """One sentence that a person must see."""
+        if self._quiet:
+            return
+        tqdm.write(text, file=sys.stderr)
+
+    def _share(self) -> str:
+        return f"{self._fooled / max(1, self._done):.1%}"
+
+    def _line(self, text: str) -> None:
+        self._said = time.monotonic()
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,178 @@
+"""Protocols: which examples, which attacks, how strong. TOML files, read once, every number in one place.
+
+A protocol is identified by name and version. Another choice of examples or ε makes it another protocol, named so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import field, replace
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from robustboard.attacks.attack import AttackCard
+from robustboard.benchmark.errors import InputError, suggest
+from robustboard.benchmark.judge import Threat
+
+HOME = Path(__file__).resolve().parent / "protocols"
+_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+Parameter = bool | int | float | str
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class DatasetPlan:
+    """What a protocol does with one data set."""
+
+    n: int
+    """Examples: the first n of the test set."""
+    linf: float
+    """L∞ budget."""
+    l2: float
+    """L2 radius at which minimum-norm attacks are reported."""
+    gamma: float
+    """L0 budget as a share of the features."""
+    fewer: dict[str, int] = field(default_factory=dict)
+    """attack -> n, where an attack is given fewer examples than the rest."""
+    attacks: dict[str, dict[str, Parameter]] = field(default_factory=dict)
+    """attack -> parameters that differ from its defaults."""
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Protocol:
+    """A named, versioned way of measuring."""
+
+    name: str
+    version: int
+    title: str
+    seed: int
+    attacks: list[str]
+    datasets: dict[str, DatasetPlan]
+    models: list[str] = field(default_factory=lambda: ["*"])
+    """Globs over the registry for a run that names no models; "tag:T" takes the entries tagged T."""
+    indices: list[int] | None = None
+    """Test-set positions that replace "the first n", from --indices."""
+
+    def plan(self, dataset: str) -> DatasetPlan:
+        """The plan for a data set. Raises `InputError` when the protocol has none."""
+        if dataset not in self.datasets:
+            raise InputError(f"protocol {self.name} says nothing about {dataset}; it covers {', '.join(self.datasets)}")
+        return self.datasets[dataset]
+
+    def examples(self, dataset: str, attack: str, available: int) -> list[int]:
+        """The test-set positions an attack is given. Raises `InputError` when there are not that many."""
+        if self.indices is not None:
+            if self.indices and max(self.indices) >= available:
+                raise InputError(f"--indices asks for example {max(self.indices)}; {dataset} has {available} test examples")
+            return list(self.indices)
+        plan = self.plan(dataset)
+        n = plan.fewer.get(attack, plan.n)
+        if n > available:
+            raise InputError(f"n = {n} is larger than {dataset}'s test set of {available} examples: give a smaller --n")
+        return list(range(n))
+
+    def threat(self, dataset: str, card: AttackCard, features: int) -> Threat:
+        """The budget of an attack on images of `features` features."""
+        plan = self.plan(dataset)
+        epsilon = {"linf": plan.linf, "l2": plan.l2, "l0": math.floor(plan.gamma * features)}[card.norm]
+        return Threat(card.norm, epsilon, card.aim)
+
+    def parameters(self, dataset: str, attack: str) -> Mapping[str, Parameter]:
+        """The parameters this protocol gives an attack, by its full name first, then by its bare one."""
+        return self.plan(dataset).attacks.get(attack, {})
+
+
+_PROTOCOL = TypeAdapter(Protocol)
+
+
+def protocol_names() -> list[str]:
+    """The protocols that come with the project."""
+    return sorted(path.stem for path in HOME.glob("*.toml"))
+
+
+def load_protocol(name: str) -> Protocol:
+    """A protocol by name, or from a TOML file of the user's own by its path. Raises `InputError` when there is none or it
+    does not read; a file of the user's own may not take an official name."""
+    official = HOME / f"{name}.toml"
+    path = official if name in protocol_names() else Path(name)
+    if not path.is_file():
+        names = protocol_names()
+        raise InputError(
+            f"there is no protocol {name!r}{suggest(name, names)}; give {', '.join(names)} or the path of a TOML file"
+        )
+    try:
+        protocol = _PROTOCOL.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as trouble:
+        first = trouble.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"protocol file {path} does not read: {where}: {first['msg']}") from trouble
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as trouble:
+        raise InputError(f"protocol file {path} does not read: {trouble}") from trouble
+    _check(protocol, path)
+    if path != official and protocol.name in protocol_names():
+        raise InputError(f"protocol file {path} calls itself {protocol.name!r}, an official name: give it one of its own")
+    return protocol
+
+
+def adjusted(
+    protocol: Protocol, *, n: int | None, epsilon: float | None, indices: Path | None, seed: int | None = None
+) -> Protocol:
+    """The protocol with the command line's changes, and a name that says so. Raises `InputError` on bad values."""
+    if n is not None and indices is not None:
+        raise InputError("--n and --indices both choose the examples: give one of them")
+    if n is not None:
+        if n < 1:
+            raise InputError(f"--n must be at least 1, got {n}")
+        plans = {name: replace(plan, n=n, fewer={}) for name, plan in protocol.datasets.items()}
+        protocol = replace(protocol, name=f"{protocol.name}@{n}", datasets=plans, title=f"{protocol.title} (first {n} examples)")
+    if indices is not None:
+        chosen = _read_indices(indices)
+        digest = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]
+        protocol = replace(
+            protocol,
+            name=f"{protocol.name}@indices-{digest}",
+            indices=chosen,
+            title=f"{protocol.title} ({len(chosen)} examples of {indices.name})",
+        )
+    if epsilon is not None:
+        if not 0 <= epsilon <= 1:
+            raise InputError(f"--eps is an L∞ radius in [0, 1], got {epsilon:g}")
+        plans = {name: replace(plan, linf=epsilon) for name, plan in protocol.datasets.items()}
+        protocol = replace(
+            protocol, name=f"{protocol.name}@eps-{epsilon:g}", datasets=plans, title=f"{protocol.title} (L∞ ε = {epsilon:g})"
+        )
+    if seed is not None and seed != protocol.seed:
+        protocol = replace(protocol, name=f"{protocol.name}@seed-{seed}", seed=seed, title=f"{protocol.title} (seed {seed})")
+    return protocol
+
+
+def digest(protocol: Protocol) -> str:
+    """A hash of every number in a protocol but its version."""
+    content = _PROTOCOL.dump_python(protocol)
+    del content["version"]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _check(protocol: Protocol, path: Path) -> None:
+    if not protocol.name or any(mark in protocol.name for mark in "/\\@") or protocol.name.startswith("."):
+        raise InputError(f"protocol file {path}: {protocol.name!r} cannot name a folder of results")
+    for name, plan in protocol.datasets.items():
+        if plan.n < 1 or min([plan.n, *plan.fewer.values()]) < 1:
+            raise InputError(f"protocol file {path}: {name}: n must be at least 1")
+        if not 0 <= plan.linf <= 1 or plan.l2 < 0 or not 0 <= plan.gamma <= 1:
+            raise InputError(f"protocol file {path}: {name}: budgets must be linf in [0, 1], l2 ≥ 0, gamma in [0, 1]")
+
+
+def _read_indices(path: Path) -> list[int]:
+    try:
+        chosen = TypeAdapter(list[int]).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as trouble:
+        raise InputError(f"--indices {path} is no JSON list of test-set positions") from trouble
+    if not chosen or min(chosen) < 0 or len(set(chosen)) != len(chosen):
+        raise InputError(f"--indices {path} must hold at least one position, none negative, none twice")
+    return chosen

@@ -1,0 +1,179 @@
+"""The board of one data set under one protocol: rows of models, their cells, what is missing and what is suspect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from robustboard.benchmark.datasets import CLASSES
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.results import CellResult, Manifest, NotRun
+from robustboard.benchmark.statistics import differs_from, is_chance, wilson
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """Examples right clean and fooled by no attack of a norm: count, n, and the attacks that were joined."""
+
+    robust: int
+    n: int
+    attacks: tuple[str, ...]
+    upper_bound_only: bool
+
+    @property
+    def accuracy(self) -> float:
+        return self.robust / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.robust, self.n)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model with its cells by attack, and its marks: sentences on why its numbers are to be distrusted."""
+
+    model: str
+    cells: Mapping[str, CellResult]
+    missing: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+
+    def any_cell(self) -> CellResult:
+        """The cell with the most examples: it knows the model and its clean accuracy best."""
+        return max(self.cells.values(), key=lambda cell: cell.outcome.n)
+
+    def worst_case(self, norm: str) -> WorstCase | None:
+        """The union per example over the row's attacks of a norm; None where there are none."""
+        cells = [cell for cell in self.cells.values() if cell.attack.norm == norm]
+        return worst_case(cells) if cells else None
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table: rows sorted by their worst case, the rows that could not run, the attacks in the order of the plan."""
+
+    title: str
+    protocol: str
+    version: int
+    dataset: str
+    attacks: tuple[str, ...]
+    rows: tuple[Row, ...]
+    not_run: tuple[NotRun, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def worst_case(cells: Sequence[CellResult]) -> WorstCase:
+    """Over every example that any of the cells covers: right clean and fooled by none that covers it."""
+    robust: dict[int, bool] = {}
+    for cell in cells:
+        rows = zip(cell.per_example.index, cell.per_example.correct_clean, cell.per_example.fooled, strict=True)
+        for index, correct, fooled in rows:
+            robust[index] = robust.get(index, True) and bool(correct) and not fooled
+    names = tuple(sorted(cell.attack.name for cell in cells))
+    return WorstCase(sum(robust.values()), len(robust), names, any(cell.outcome.upper_bound_only for cell in cells))
+
+
+def make_boards(cells: Iterable[CellResult], manifests: Iterable[Manifest]) -> list[Board]:
+    """One board a protocol and data set, in the order of names. Cells of different versions of a protocol, of different
+    examples or of different attack parameters never share a board: `InputError` names the difference."""
+    plans = {manifest.protocol.name: manifest for manifest in manifests}
+    groups: dict[tuple[str, str], list[CellResult]] = {}
+    for cell in cells:
+        groups.setdefault((cell.protocol.name, cell.dataset.name), []).append(cell)
+    for name, manifest in plans.items():
+        for dataset in [*manifest.planned, *(row.dataset for row in manifest.not_run)]:
+            groups.setdefault((name, dataset), [])
+    order = ["digits", "mnist", "cifar10"]
+    keys = sorted(groups, key=lambda key: (key[0], order.index(key[1]) if key[1] in order else len(order), key[1]))
+    return [_make_board(*key, groups[key], plans.get(key[0])) for key in keys]
+
+
+def unlike(first: CellResult, second: CellResult) -> str | None:
+    """What makes two cells of one attack incomparable, "bim: steps 40 against 10", or None."""
+    a, b = first.attack, second.attack
+    pairs: list[tuple[str, object, object]] = [
+        ("protocol", first.protocol.name, second.protocol.name),
+        ("protocol version", first.protocol.version, second.protocol.version),
+        ("data set", first.dataset.name, second.dataset.name),
+        ("n", first.dataset.n, second.dataset.n),
+        ("examples", first.dataset.fingerprint[:12], second.dataset.fingerprint[:12]),
+        ("seed", first.environment.seed, second.environment.seed),
+        ("implementation", a.implementation, b.implementation),
+        ("attack version", a.version, b.version),
+        ("eps", a.eps, b.eps),
+        *((key, a.params.get(key), b.params.get(key)) for key in sorted({*a.params, *b.params})),
+    ]
+    for what, mine, theirs in pairs:
+        if mine != theirs:
+            return f"{a.name}: {what} {mine} against {theirs}"
+    return None
+
+
+def _make_board(protocol: str, dataset: str, cells: Sequence[CellResult], manifest: Manifest | None) -> Board:
+    _refuse_unlike(cells)
+    planned = manifest.planned.get(dataset, {}) if manifest else {}
+    not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
+    by_model: dict[str, dict[str, CellResult]] = {}
+    for cell in cells:
+        by_model.setdefault(cell.model.name, {})[cell.attack.name] = cell
+    attacks = list(dict.fromkeys(name for names in planned.values() for name in names))
+    attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
+    rows = [_make_row(name, found, planned.get(name, attacks)) for name, found in by_model.items()]
+    excused = {row.model for row in not_run}
+    absent = [name for name in planned if name not in by_model and name not in excused and "" not in excused]
+    gone = [NotRun(dataset, name, "planned, but no result is here: run again") for name in absent]
+    version = manifest.protocol.version if manifest else cells[0].protocol.version
+    return Board(
+        title=manifest.title if manifest else protocol,
+        protocol=protocol,
+        version=version,
+        dataset=dataset,
+        attacks=tuple(attacks),
+        rows=tuple(sorted(rows, key=_rank)),
+        not_run=(*not_run, *gone),
+        notes=tuple(sorted({cell.dataset.note for cell in cells if cell.dataset.note})),
+    )
+
+
+def _refuse_unlike(cells: Sequence[CellResult]) -> None:
+    firsts: dict[str, CellResult] = {}
+    for cell in cells:
+        first = firsts.setdefault(cell.attack.name, cell)
+        difference = unlike(first, cell)
+        if difference:
+            raise InputError(
+                f"{first.model.name} and {cell.model.name} cannot stand in one table: {difference}; run the older one again"
+            )
+    versions = {cell.protocol.version for cell in cells}
+    if len(versions) > 1:
+        raise InputError(f"cells of protocol versions {sorted(versions)} cannot stand in one table; run the older ones again")
+
+
+def _make_row(model: str, cells: Mapping[str, CellResult], planned: Sequence[str]) -> Row:
+    missing = tuple(name for name in planned if name not in cells)
+    return Row(model, cells, missing, tuple(_marks(cells)))
+
+
+def _marks(cells: Mapping[str, CellResult]) -> list[str]:
+    cell = max(cells.values(), key=lambda cell: cell.outcome.n)
+    n, right = cell.outcome.n, round(cell.outcome.clean_accuracy * cell.outcome.n)
+    marks = []
+    if is_chance(right, n, CLASSES):
+        marks.append(f"untrained: clean accuracy {right / n:.1%} is no better than chance")
+    expected = cell.model.expected_clean_accuracy
+    if expected is not None and differs_from(right, n, expected):
+        marks.append(f"clean accuracy {right / n:.1%} differs from the registry's {expected:.1%}")
+    if cell.model.output != "logits":
+        marks.append(f"outputs are {cell.model.output}, which can hide gradients")
+    for name, result in cells.items():
+        if result.outcome.upper_bound_only:
+            reason = next(iter(result.outcome.failure_reasons), "")
+            marks.append(f"{name} failed on {result.outcome.n_attack_failures} of {result.outcome.n} examples ({reason}): upper bound only")
+    return marks
+
+
+def _rank(row: Row) -> tuple[bool, float, str]:
+    """The most robust first; rows that are no more than upper bounds after those that are measured."""
+    worst = row.worst_case("linf") or row.worst_case("l2")
+    suspect = bool(row.missing or row.marks)
+    return suspect, -(worst.accuracy if worst else -1.0), row.model

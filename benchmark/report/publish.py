@@ -1,0 +1,58 @@
+"""Folders of results in, tables out: printed, written to a file of their own, or put between the marks of a README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.report.board import make_boards
+from robustboard.benchmark.report.tables import render
+from robustboard.benchmark.results import read_folder, read_manifests, write_atomically
+
+BEGIN, END = "<!-- leaderboard: begin -->", "<!-- leaderboard: end -->"
+
+
+@dataclass(frozen=True)
+class Published:
+    """The tables as text, and one sentence a file that could not be read."""
+
+    text: str
+    troubles: list[str]
+
+
+def publish(folders: Sequence[Path], style: str, write: Path | None = None, into: Path | None = None) -> Published:
+    """Render everything readable below `folders`; `write` and `into` receive Markdown.
+
+    Raises `InputError` when there is nothing to report.
+    """
+    cells, troubles, manifests = [], [], []
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}: name one that robustboard run wrote")
+        found, unread = read_folder(folder)
+        cells += found
+        troubles += unread
+        manifests += list(read_manifests(folder))
+    boards = make_boards(cells, manifests)
+    if not boards:
+        told = f" ({'; '.join(troubles)})" if troubles else ""
+        raise InputError(f"there is nothing to report in {', '.join(map(str, folders))}{told}")
+    if write is not None:
+        write_atomically(write, render(boards, "markdown"))
+    if into is not None:
+        write_atomically(into, _between_marks(into, render(boards, "markdown")))
+    return Published(render(boards, style), troubles)
+
+
+def _between_marks(path: Path, text: str) -> str:
+    try:
+        old = path.read_text(encoding="utf-8")
+    except OSError as trouble:
+        raise InputError(f"cannot read {path}: {trouble.strerror}") from trouble
+    head, begin, rest = old.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"{path} has no marks {BEGIN} … {END} to put the tables between")
+    return f"{head}{BEGIN}\n\n{text}\n{END}{tail}"

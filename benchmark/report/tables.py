@@ -1,0 +1,119 @@
+"""Boards as tables, in the terminal and in Markdown, and the comparison of two rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from robustboard.benchmark.datasets import title as dataset_title
+from robustboard.benchmark.report.board import Board, Row, WorstCase
+from robustboard.benchmark.results import CellResult
+from robustboard.benchmark.statistics import wilson
+
+ABSENT = "missing"
+LEGEND = (
+    "Robust accuracy in %, with Wilson's 95 % interval; n is the number of examples. **Every robust accuracy is an upper bound**: "
+    "a stronger attack can only lower it. Worst case: per example over the attacks of that norm. ▲: see the marks below the table."
+)
+
+
+def render(boards: Sequence[Board], style: str) -> str:
+    """All boards as text; `style` is "terminal" or "markdown"."""
+    return "\n\n".join(_render_board(board, style) for board in boards) + "\n"
+
+
+def _render_board(board: Board, style: str) -> str:
+    markdown = style == "markdown"
+    heading = f"{dataset_title(board.dataset)} · {board.title} · protocol {board.protocol} v{board.version}"
+    lines = [f"## {heading}" if markdown else heading, ""]
+    rows = [_cells(row, board) for row in board.rows]
+    if rows:
+        table = tabulate(rows, headers=_headers(board), tablefmt="github" if markdown else "simple", disable_numparse=True)
+        lines += [table, ""]
+        lines += [LEGEND if markdown else LEGEND.replace("**", ""), ""]
+    bullet = "- " if markdown else "  "
+    lines += [f"{bullet}▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
+    lines += [f"{bullet}▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
+    lines += [f"{bullet}not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
+    lines += [f"{bullet}Data: {note}." for note in board.notes]
+    return "\n".join(lines).rstrip()
+
+
+def _headers(board: Board) -> list[str]:
+    names = ["model", "parameters", "clean"]
+    names += [_header(board, attack) for attack in board.attacks]
+    names += ["worst L∞", "worst L2"]
+    if "cw" in board.attacks:
+        names.append("cw median L2")
+    if "jsma" in board.attacks:
+        names.append("jsma median pixels")
+    if "max_confidence" in board.attacks:
+        names.append("max_conf. failure t=0.5")
+    return [*names, "s/example"]
+
+
+def _header(board: Board, attack: str) -> str:
+    """The attack, with its n where that is less than the board's largest."""
+    sizes = {row.cells[attack].outcome.n for row in board.rows if attack in row.cells}
+    largest = max((cell.outcome.n for row in board.rows for cell in row.cells.values()), default=0)
+    return attack if not sizes or sizes == {largest} else f"{attack} (n={max(sizes)})"
+
+
+def _cells(row: Row, board: Board) -> list[str]:
+    best = row.any_cell()
+    right = round(best.outcome.clean_accuracy * best.outcome.n)
+    columns = [
+        f"{row.model} ▲" if row.marks or row.missing else row.model,
+        f"{best.model.parameters:,}",
+        _share(right, best.outcome.n, wilson(right, best.outcome.n)),
+    ]
+    columns += [_attack_cell(row.cells.get(attack)) for attack in board.attacks]
+    columns += [_worst_cell(row.worst_case("linf")), _worst_cell(row.worst_case("l2"))]
+    if "cw" in board.attacks:
+        columns.append(_median(row.cells.get("cw"), 3))
+    if "jsma" in board.attacks:
+        columns.append(_median(row.cells.get("jsma"), 0))
+    if "max_confidence" in board.attacks:
+        columns.append(_failure_at_half(row.cells.get("max_confidence")))
+    seconds = sum(cell.cost.seconds / cell.outcome.n for cell in row.cells.values())
+    return [*columns, f"{seconds:.3f}"]
+
+
+def _attack_cell(cell: CellResult | None) -> str:
+    if cell is None:
+        return ABSENT
+    outcome = cell.outcome
+    text = _share(round(outcome.robust_accuracy * outcome.n), outcome.n, outcome.robust_accuracy_ci95)
+    return f"≤ {text} ▲" if outcome.upper_bound_only else text
+
+
+def _worst_cell(worst: WorstCase | None) -> str:
+    if worst is None:
+        return "–"
+    text = _share(worst.robust, worst.n, worst.interval)
+    return f"≤ {text} ▲" if worst.upper_bound_only else text
+
+
+def _share(count: int, n: int, interval: tuple[float, float]) -> str:
+    return f"{100 * count / n:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def _median(cell: CellResult | None, digits: int) -> str:
+    """The median distance over the examples right clean; "> half unfooled" where more than half were never fooled."""
+    if cell is None:
+        return ABSENT
+    rows = zip(cell.per_example.correct_clean, cell.per_example.found, cell.per_example.distance, strict=True)
+    distances = sorted(d if found and d is not None else float("inf") for right, found, d in rows if right)
+    if not distances:
+        return "–"
+    middle = distances[(len(distances) - 1) // 2]
+    return "> half unfooled" if middle == float("inf") else f"{middle:.{digits}f}"
+
+
+def _failure_at_half(cell: CellResult | None) -> str:
+    if cell is None:
+        return ABSENT
+    rows = zip(cell.per_example.fooled, cell.per_example.confidence, strict=True)
+    failures = sum(bool(fooled) and confidence is not None and confidence > 0.5 for fooled, confidence in rows)
+    return _share(failures, cell.outcome.n, wilson(failures, cell.outcome.n))

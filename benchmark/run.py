@@ -1,0 +1,195 @@
+"""A run: walk the planned cells, evaluate what is not finished, keep every finished batch, note what could not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from robustboard.attacks.attack import AttackCard
+from robustboard.benchmark import store
+from robustboard.benchmark.cells import BuiltModel, Cell, PlannedAttack, build, cell_path, chosen_attacks, plan_attack
+from robustboard.benchmark.datasets import Dataset, load_dataset
+from robustboard.benchmark.environment import choose_device
+from robustboard.benchmark.errors import DataNotFoundError, InputError, ModelFaultError
+from robustboard.benchmark.evaluate import BatchRecord, BatchSizer, Task, evaluate_examples
+from robustboard.benchmark.judge import Clean, look_clean, prepared
+from robustboard.benchmark.progress import Progress
+from robustboard.benchmark.protocols import Protocol
+from robustboard.benchmark.results import Manifest, NotRun, ProtocolBlock, read_manifest, write_cell, write_manifest, write_schema
+from robustboard.benchmark.subjects import Subject
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for. `subjects` are the models, of one data set each; `out` is the folder that holds protocols'
+    folders; `shard` is (which, of how many); `batch_size` None means automatic."""
+
+    protocol: Protocol
+    datasets: Sequence[str]
+    subjects: Sequence[Subject]
+    attacks: Sequence[str] | None
+    out: Path
+    data: Path | None = None
+    device: str = "auto"
+    batch_size: int | None = None
+    shard: tuple[int, int] = (0, 1)
+    quiet: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where this protocol's cells go."""
+        return self.out / self.protocol.name
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did: cells evaluated, cells that were there already, rows that could not run."""
+
+    evaluated: int
+    reused: int
+    not_run: list[NotRun]
+
+
+def run(request: Request) -> Summary:
+    """Evaluate every cell of the request that is not finished.
+
+    Raises `InputError` for what cannot be asked; where one of several data sets or models cannot run, the others do and
+    the row says why.
+    """
+    cards = chosen_attacks(request.protocol, request.attacks)
+    data_sets, not_run = _load_data(request)
+    plans = {name: [plan_attack(request.protocol, card, data) for card in cards] for name, data in data_sets.items()}
+    subjects = [subject for subject in request.subjects if subject.dataset in data_sets]
+    _write_plan(request, cards)
+    evaluated = reused = 0
+    with Progress(len(subjects) * len(cards), request.quiet) as progress:
+        for row in not_run:
+            progress.note(f"not run: {row.reason}")
+        for subject in subjects:
+            data_set = data_sets[subject.dataset]
+            try:
+                done, kept = _run_model(request, subject, data_set, plans[subject.dataset], progress)
+            except ModelFaultError as trouble:
+                if len(request.subjects) == 1:
+                    raise
+                progress.note(f"not run: {subject.dataset}/{subject.name}: {trouble}")
+                not_run.append(NotRun(subject.dataset, subject.name, str(trouble)))
+                continue
+            evaluated, reused = evaluated + done, reused + kept
+    _write_outcome(request, not_run)
+    return Summary(evaluated, reused, not_run)
+
+
+def _load_data(request: Request) -> tuple[dict[str, Dataset], list[NotRun]]:
+    found: dict[str, Dataset] = {}
+    not_run: list[NotRun] = []
+    for name in request.datasets:
+        request.protocol.plan(name)
+        try:
+            found[name] = load_dataset(name, "test", request.data)
+        except DataNotFoundError as trouble:
+            if len(request.datasets) == 1:
+                raise
+            not_run.append(NotRun(name, "", str(trouble)))
+    return found, not_run
+
+
+def _run_model(
+    request: Request, subject: Subject, data_set: Dataset, plans: Sequence[PlannedAttack], progress: Progress
+) -> tuple[int, int]:
+    """Evaluate a model's unfinished cells: how many were evaluated, how many were there."""
+    model = build(subject)
+    cells = [_cell(request, model, plan, data_set) for plan in plans]
+    waiting = [cell for cell in cells if not store.is_finished(cell)]
+    for _ in range(len(cells) - len(waiting)):
+        progress.skip()
+    if not waiting:
+        return 0, len(cells)
+    device = choose_device(request.device)
+    with prepared(model.network, device) as network:
+        longest = max((cell.examples for cell in waiting), key=lambda examples: len(examples.labels))
+        clean = look_clean(network, longest.images.to(device), longest.labels.to(device), subject.head)
+        if clean.output != "logits":
+            progress.note(
+                f"warning: {subject.dataset}/{subject.name} returns {clean.output}, not logits: gradients may vanish and its row is marked"
+            )
+        for cell in waiting:
+            _run_cell(request, cell, network, clean, device, progress)
+    return len(waiting), len(cells) - len(waiting)
+
+
+def _cell(request: Request, model: BuiltModel, plan: PlannedAttack, data_set: Dataset) -> Cell:
+    examples = data_set.select(plan.indices)
+    path = cell_path(request.folder, data_set.name, model.subject.name, plan.card.name)
+    return Cell(request.protocol, model, plan, examples, examples.fingerprint(), path)
+
+
+def _run_cell(
+    request: Request, cell: Cell, network: torch.nn.Module, clean: Clean, device: torch.device, progress: Progress
+) -> None:
+    which, shards = request.shard
+    journal = store.Journal(cell, f"{which}-of-{shards}")
+    batches = journal.read()
+    started = store.now()
+    n = len(cell.attack.indices)
+    finished = {example.index for batch in batches for example in batch.examples}
+    mine = [position for position in range(which, n, shards) if cell.attack.indices[position] not in finished]
+    clean = replace(clean, correct=clean.correct[:n].cpu(), confidence=clean.confidence[:n].cpu())
+    task = Task(
+        network,
+        cell.model.subject.head,
+        cell.examples,
+        cell.attack.indices,
+        clean,
+        cell.attack.bound(cell.model.subject.head),
+        cell.attack.card.name,
+        cell.attack.threat,
+        cell.protocol.seed,
+        device,
+    )
+    sizer = BatchSizer() if request.batch_size is None else BatchSizer(request.batch_size, automatic=False)
+    title = f"{cell.examples.name}/{cell.model.subject.name}"
+    progress.begin(cell.attack.card.name, title, n, len(finished), _fooled(batches))
+    for record in evaluate_examples(task, mine, sizer):
+        journal.append(record)
+        progress.advance(len(record.examples), _fooled([record]))
+    # Other shards may have finished meanwhile: whoever finds every example there writes the cell.
+    batches = journal.read()
+    if len({example.index for batch in batches for example in batch.examples}) == n:
+        result = store.assemble(cell, clean, batches, str(device), started)
+        write_cell(result, cell.path)
+        journal.remove()
+        if result.outcome.n_attack_failures:
+            reason = next(iter(result.outcome.failure_reasons))
+            progress.note(f"warning: {cell.attack.card.name} failed on {result.outcome.n_attack_failures} examples of {title}: {reason}")
+    progress.end()
+
+
+def _fooled(batches: Sequence[BatchRecord]) -> int:
+    return sum(example.fooled for batch in batches for example in batch.examples)
+
+
+def _write_plan(request: Request, cards: Sequence[AttackCard]) -> None:
+    """Say in the manifest what this run means to fill, before it starts, so that a missing cell shows."""
+    old = read_manifest(request.folder)
+    planned = {name: dict(models) for name, models in (old.planned if old else {}).items()}
+    for subject in request.subjects:
+        attacks = planned.setdefault(subject.dataset, {}).setdefault(subject.name, [])
+        planned[subject.dataset][subject.name] = list(dict.fromkeys([*attacks, *(card.name for card in cards)]))
+    block = ProtocolBlock(request.protocol.name, request.protocol.version)
+    write_manifest(Manifest(block, request.protocol.title, planned, list(old.not_run) if old else []), request.folder)
+    write_schema(request.folder)
+
+
+def _write_outcome(request: Request, not_run: Sequence[NotRun]) -> None:
+    """Replace the notes on what this run covered by what it found."""
+    manifest = read_manifest(request.folder)
+    if manifest is None:
+        raise InputError(f"{request.folder} lost its manifest while the run was going on: run again")
+    covered = {(subject.dataset, subject.name) for subject in request.subjects} | {(name, "") for name in request.datasets}
+    kept = [row for row in manifest.not_run if (row.dataset, row.model) not in covered]
+    write_manifest(replace(manifest, not_run=[*kept, *not_run]), request.folder)
+

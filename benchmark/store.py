@@ -1,0 +1,228 @@
+"""What a run keeps on disk: finished cells, and finished batches of unfinished ones, so that a kill costs one batch.
+
+Beside a cell `bim.json` lie, while it is being worked on, journals `bim.partial-*.jsonl`: a first line with the cell's
+identity, then one line a finished batch. Any run of the same identity, resumed or sharded, picks them all up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from robustboard.benchmark.cells import Cell
+from robustboard.benchmark.environment import current_environment
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.evaluate import BatchRecord, ExampleRecord
+from robustboard.benchmark.judge import Clean
+from robustboard.benchmark.results import (
+    SCHEMA,
+    AttackBlock,
+    CellResult,
+    Cost,
+    DatasetBlock,
+    EnvironmentBlock,
+    ModelBlock,
+    Outcome,
+    PerExample,
+    ProtocolBlock,
+    read_cell,
+)
+from robustboard.benchmark.statistics import wilson
+
+QUANTILES = (10, 25, 50, 75, 90)
+EPS_MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+
+
+def is_finished(cell: Cell) -> bool:
+    """Whether the cell's file is there and of the same identity. A damaged file counts as not there."""
+    if not cell.path.exists():
+        return False
+    try:
+        return read_cell(cell.path).identity == cell.identity
+    except InputError:
+        return False
+
+
+class Journal:
+    """The finished batches of one cell. `shard` names this process's own file among those of its fellows."""
+
+    def __init__(self, cell: Cell, shard: str = "0-of-1") -> None:
+        self._folder = cell.path.parent
+        self._stem = cell.path.stem
+        self._identity = cell.identity
+        self._path = self._folder / f"{self._stem}.partial-{shard}.jsonl"
+
+    def read(self) -> list[BatchRecord]:
+        """Every whole batch of this identity, from all journals of the cell; half-written lines are passed over."""
+        return [record for path in self._files() for record in self._batches(path)]
+
+    def append(self, record: BatchRecord) -> None:
+        """Add a finished batch and see it onto the disk. Raises `InputError` when the disk refuses."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not self._path.exists() or not self._is_ours(self._path):
+                self._path.write_text(json.dumps({"identity": self._identity}) + "\n", encoding="utf-8")
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("\n" + json.dumps(asdict(record)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as trouble:
+            raise InputError(
+                f"cannot write {self._path}: {trouble.strerror}; what was saved is kept, choose another folder with --out or make room"
+            ) from trouble
+
+    def remove(self) -> None:
+        """Drop the journals: the cell is finished."""
+        for path in self._files():
+            path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob(f"{self._stem}.partial-*.jsonl"))
+
+    def _is_ours(self, path: Path) -> bool:
+        try:
+            with path.open(encoding="utf-8") as file:
+                return bool(json.loads(file.readline())["identity"] == self._identity)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _batches(self, path: Path) -> Iterable[BatchRecord]:
+        if not self._is_ours(path):
+            return
+        for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+            try:
+                fields = json.loads(line)
+                examples = [ExampleRecord(**example) for example in fields.pop("examples")]
+                yield BatchRecord(examples, **fields)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue
+
+
+def assemble(cell: Cell, clean: Clean, batches: Sequence[BatchRecord], device: str, started: str) -> CellResult:
+    """The cell's result from all its batches. Raises ValueError when an example is missing."""
+    by_index = {example.index: example for batch in batches for example in batch.examples}
+    missing = [index for index in cell.attack.indices if index not in by_index]
+    if missing:
+        raise ValueError(f"{len(missing)} examples are not evaluated yet, the first is {missing[0]}")
+    examples = [by_index[index] for index in cell.attack.indices]
+    subject, attack = cell.model.subject, cell.attack
+    return CellResult(
+        schema=SCHEMA,
+        identity=cell.identity,
+        protocol=ProtocolBlock(cell.protocol.name, cell.protocol.version),
+        dataset=DatasetBlock(
+            cell.examples.name, cell.examples.split, len(examples), list(attack.indices), cell.fingerprint, cell.examples.note
+        ),
+        model=ModelBlock(
+            subject.name,
+            cell.model.weights_sha256,
+            cell.model.parameters,
+            subject.source,
+            subject.head,
+            clean.output,
+            subject.expected_clean_accuracy,
+        ),
+        attack=AttackBlock(
+            attack.card.name,
+            attack.implementation,
+            attack.card.version,
+            attack.threat.norm,
+            attack.threat.aim,
+            attack.threat.epsilon,
+            dict(attack.parameters),
+        ),
+        outcome=_outcome(cell, examples, any(batch.has_start for batch in batches)),
+        per_example=_per_example(examples),
+        cost=_cost(batches, device),
+        environment=EnvironmentBlock(
+            **asdict(current_environment()), seed=cell.protocol.seed, started=started, finished=now()
+        ),
+    )
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _outcome(cell: Cell, examples: Sequence[ExampleRecord], has_start: bool) -> Outcome:
+    n, threat = len(examples), cell.attack.threat
+    right = [example for example in examples if example.correct_clean]
+    robust = sum(not example.fooled for example in right)
+    fooled = [example for example in right if example.fooled]
+    found = [example for example in right if example.found]
+    failures = [example.failure for example in examples if example.failure]
+    distances = [example.distance for example in found if example.distance is not None]
+    confidences = [example.confidence for example in fooled if example.confidence is not None]
+    return Outcome(
+        clean_accuracy=len(right) / n,
+        robust_accuracy=robust / n,
+        robust_accuracy_ci95=_rounded_pair(wilson(robust, n)),
+        n=n,
+        n_fooled=sum(example.fooled for example in examples),
+        n_attack_failures=len(failures),
+        unfooled=(len(right) - len(found)) / n,
+        upper_bound_only=bool(failures),
+        failure_reasons={reason: failures.count(reason) for reason in sorted(set(failures))},
+        distance_quantiles=_quantiles(distances),
+        robust_accuracy_at=_curve(right, threat.epsilon, n) if threat.aim == "minimum" and threat.norm != "l0" else [],
+        confidence_on_fooled=round(float(np.mean(confidences)), 4) if confidences else None,
+        fooled_after_rounding=sum(example.fooled_rounded for example in right),
+        from_start=round(sum(example.from_start for example in found) / len(found), 4) if has_start and found else None,
+    )
+
+
+def _curve(right: Sequence[ExampleRecord], epsilon: float, n: int) -> list[tuple[float, float]]:
+    radii = [round(multiple * epsilon, 6) for multiple in EPS_MULTIPLES]
+    return [(radius, sum(not _within(example, radius) for example in right) / n) for radius in radii]
+
+
+def _within(example: ExampleRecord, radius: float) -> bool:
+    return example.distance is not None and example.distance <= radius + 1e-6
+
+
+def _quantiles(distances: Sequence[float]) -> dict[str, float]:
+    if not distances:
+        return {}
+    values = np.percentile(distances, QUANTILES)
+    return {f"p{q}": round(float(value), 5) for q, value in zip(QUANTILES, values, strict=True)}
+
+
+def _per_example(examples: Sequence[ExampleRecord]) -> PerExample:
+    return PerExample(
+        index=[example.index for example in examples],
+        correct_clean=[1 if example.correct_clean else 0 for example in examples],
+        fooled=[1 if example.fooled else 0 for example in examples],
+        found=[1 if example.found else 0 for example in examples],
+        distance=[_rounded(example.distance) for example in examples],
+        confidence=[_rounded(example.confidence) for example in examples],
+        clean_confidence=[round(example.clean_confidence, 4) for example in examples],
+        attack_failed=[1 if example.failure else 0 for example in examples],
+        iterations=[example.iterations for example in examples],
+    )
+
+
+def _cost(batches: Sequence[BatchRecord], device: str) -> Cost:
+    attacked = max(1, sum(batch.attacked for batch in batches))
+    return Cost(
+        seconds=round(sum(batch.seconds for batch in batches), 3),
+        forwards=round(sum(batch.forwards for batch in batches) / attacked, 2),
+        backwards=round(sum(batch.backwards for batch in batches) / attacked, 2),
+        peak_memory_bytes=max(batch.peak_memory_bytes for batch in batches),
+        device=device,
+        batch_size=max(batch.attacked for batch in batches),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _rounded_pair(pair: tuple[float, float]) -> tuple[float, float]:
+    return round(pair[0], 5), round(pair[1], 5)

@@ -1,0 +1,172 @@
+"""`robustboard train`: joins a data set, a recipe and, for adversarial training, an attack; writes the registry entry."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import platformdirs
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from robustboard.attacks.fgsm import fgsm_from_random_start
+from robustboard.benchmark.datasets import check_dataset_name, load_dataset
+from robustboard.benchmark.environment import choose_device, current_environment
+from robustboard.benchmark.errors import InputError
+from robustboard.models import registry
+from robustboard.models.architectures import build_network
+from robustboard.models.recipe import Recipe, RecipeError, parse_recipe
+from robustboard.models.registry import ModelCard
+from robustboard.models.training import TrainingError, TrainingSettings, default_settings, train
+from robustboard.models.training.loop import EpochRecord, Perturb, Workplace
+
+
+def train_model(
+    name: str,
+    *,
+    data: Path | None,
+    device: str,
+    home: Path = registry.HOME,
+    seed: int | None = None,
+    epochs: int | None = None,
+    tags: tuple[str, ...] = (),
+) -> ModelCard:
+    """Train `name` ("mnist/relu"), resume if a run was cut short, and write checkpoint, curve and entry under `home`.
+
+    The settings are the entry's where there is one, else the recipe's defaults; `seed` and `epochs` override them.
+    """
+    dataset_name, recipe = _parse_name(name)
+    known = registry.read_cards(home).get(name)
+    settings = known.training if known else default_settings(dataset_name, recipe)
+    settings = replace(settings, **{key: value for key, value in (("seed", seed), ("epochs", epochs)) if value is not None})
+    data_set = load_dataset(dataset_name, "train", data)
+    torch.manual_seed(settings.seed)
+    network = build_network(dataset_name, recipe)
+    workplace = _workplace(name, dataset_name, home, choose_device(device))
+    steps = settings.epochs * (len(data_set.labels) // settings.batch_size)
+    with tqdm(total=steps, desc=name, unit="step", mininterval=1.0) as bar:
+        try:
+            curve = train(
+                network,
+                data_set.images,
+                data_set.labels,
+                recipe.head,
+                settings,
+                workplace,
+                perturb=_perturb(settings),
+                on_epoch=lambda record: _log(bar, record, settings, steps),
+                on_step=lambda epoch, step, loss: _tick(bar, loss),
+            )
+        except TrainingError as trouble:
+            raise InputError(f"{name}: {trouble}") from trouble
+    card = _store(name, network, curve, settings, home, data, known, tags)
+    if workplace.resume_file is not None:
+        workplace.resume_file.unlink(missing_ok=True)
+    return card
+
+
+def accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
+    """The share of examples whose own logit is strictly the largest, in float32."""
+    with torch.inference_mode():
+        batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        right = sum(int(_is_right(network(x.to(_device(network))).cpu(), y).sum()) for x, y in batches)
+    return right / len(labels)
+
+
+def _is_right(logits: Tensor, labels: Tensor) -> Tensor:
+    own = logits.gather(1, labels[:, None])
+    return (own > logits.scatter(1, labels[:, None], -torch.inf)).all(1)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _parse_name(name: str) -> tuple[str, Recipe]:
+    dataset_name, _, recipe_name = name.partition("/")
+    check_dataset_name(dataset_name)
+    try:
+        return dataset_name, parse_recipe(recipe_name)
+    except RecipeError as trouble:
+        raise InputError(str(trouble)) from trouble
+
+
+def _workplace(name: str, dataset_name: str, home: Path, device: torch.device) -> Workplace:
+    root = Path(platformdirs.user_cache_dir("robustboard")) if home == registry.HOME else home
+    # On digits the batches are too small for bfloat16 to repay its conversions.
+    return Workplace(device, dataset_name != "digits", root / "training" / f"{name.replace('/', '-')}.pt")
+
+
+def _perturb(settings: TrainingSettings) -> Perturb | None:
+    if not settings.epsilon:
+        return None
+    return partial(fgsm_from_random_start, epsilon=settings.epsilon, step=settings.step)
+
+
+def _log(bar: tqdm[None], record: EpochRecord, settings: TrainingSettings, steps: int) -> None:
+    bar.n = record.epoch * steps // settings.epochs
+    bar.write(
+        f"epoch {record.epoch}/{settings.epochs}  loss {record.loss:.4f}  "
+        f"training accuracy {record.accuracy:.2%}  {record.seconds:.0f} s"
+    )
+
+
+def _tick(bar: tqdm[None], loss: float) -> None:
+    bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+    bar.update()
+
+
+def _store(
+    name: str,
+    network: nn.Module,
+    curve: list[EpochRecord],
+    settings: TrainingSettings,
+    home: Path,
+    data: Path | None,
+    known: ModelCard | None,
+    tags: tuple[str, ...],
+) -> ModelCard:
+    dataset_name, recipe = _parse_name(name)
+    stem = name.replace("/", "-")
+    checkpoint = home / "checkpoints" / f"{stem}.safetensors"
+    network = network.float().cpu().to(memory_format=torch.contiguous_format)
+    card = ModelCard(
+        name=name,
+        dataset=dataset_name,
+        recipe=str(recipe),
+        checkpoint=checkpoint.name,
+        sha256=registry.save_checkpoint(network, checkpoint),
+        parameters=registry.count_parameters(network),
+        clean_accuracy=0.0,
+        command=f"robustboard train {shlex.quote(name)}",
+        training=settings,
+        tags=known.tags if known else list(tags),
+        references=known.references if known else _references(recipe),
+    )
+    test = load_dataset(dataset_name, "test", data)
+    card = replace(card, clean_accuracy=round(accuracy(registry.load_model(card, home), test.images, test.labels), 5))
+    registry.write_card(card, home)
+    log = {
+        "name": name,
+        "settings": asdict(settings),
+        "environment": asdict(current_environment()),
+        "epochs": [asdict(record) for record in curve],
+        "clean_accuracy": card.clean_accuracy,
+    }
+    path = home / "curves" / f"{stem}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    return card
+
+
+def _references(recipe: Recipe) -> list[str]:
+    sources = []
+    if recipe.pieces.total > 1:
+        sources.append("Goodfellow et al. 2013, Maxout networks")
+    if recipe.fast_at:
+        sources.append("Wong, Rice & Kolter 2020, Fast is better than free")
+    return sources

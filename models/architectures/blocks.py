@@ -1,0 +1,37 @@
+"""What every network is built from: one layer of the recipe's units, and the width that keeps variants comparable."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from robustboard.models.recipe import Recipe
+from robustboard.models.units import MinMaxout, ReLog
+
+
+def narrowed(width: int, recipe: Recipe) -> int:
+    """The width at which a layer with k linear pieces an output has about as many weights as `width` plain units.
+
+    A layer between two such layers has k * width² weights, so the width shrinks by √k.
+    """
+    return round(width / math.sqrt(recipe.pieces.total))
+
+
+def conv_unit(inputs: int, outputs: int, kernel: int, recipe: Recipe, *, relog_n: float, padding: int = 0) -> nn.Sequential:
+    """Convolution, batch normalisation and the recipe's unit."""
+    channels = outputs * recipe.pieces.total
+    convolution = nn.Conv2d(inputs, channels, kernel, padding=padding, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), *unit(recipe, relog_n))
+
+
+def linear_unit(inputs: int, outputs: int, recipe: Recipe, *, relog_n: float) -> nn.Sequential:
+    """Linear map, batch normalisation and the recipe's unit."""
+    features = outputs * recipe.pieces.total
+    return nn.Sequential(nn.Linear(inputs, features, bias=False), nn.BatchNorm1d(features), *unit(recipe, relog_n))
+
+
+def unit(recipe: Recipe, relog_n: float) -> list[nn.Module]:
+    """The recipe's non-linearity: its linear pieces joined, then its activation."""
+    activation = ReLog(relog_n) if recipe.activation == "relog" else nn.ReLU()
+    return [MinMaxout(recipe.pieces), activation] if recipe.pieces.total > 1 else [activation]

@@ -1,0 +1,24 @@
+"""The VGG of CIFAR-10 (Simonyan & Zisserman 2015), narrow enough to train in minutes on two cores."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from robustboard.models.architectures.blocks import conv_unit, narrowed
+from robustboard.models.recipe import Recipe
+
+RELOG_N = 10.0
+STAGES = ((32, 32), (64, 128), (192, 256))
+
+
+def cifar10_network(recipe: Recipe) -> nn.Module:
+    """Three stages of two 3 × 3 convolutions, each stage followed by pooling; the mean over positions is classified."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for stage in STAGES:
+        for width in stage:
+            outputs = narrowed(width, recipe)
+            layers.append(conv_unit(inputs, outputs, 3, recipe, relog_n=RELOG_N, padding=1))
+            inputs = outputs
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))

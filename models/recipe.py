@@ -1,0 +1,86 @@
+"""A model's name is its recipe: `relog-minmaxout_4_2-sigmoid_out` <-> `Recipe(...)`, both ways and total.
+
+The grammar is one optional part after another, in this order, joined by hyphens:
+activation (`relu` or `relog`), pieces (`maxout_k` or `minmaxout_m_k`), head (`sigmoid_out`), adversarial training (`fast_at`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Activation = Literal["relu", "relog"]
+Head = Literal["softmax", "sigmoid"]
+
+GRAMMAR = "activation (relu, relog) [-maxout_k | -minmaxout_m_k] [-sigmoid_out] [-fast_at]"
+
+
+class RecipeError(ValueError):
+    """A model name that the grammar does not know: the message names the part and what was expected there."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """How many linear pieces one output has: the maximum over `groups` of the minimum over `group_size` pieces.
+
+    `maxout_k` is `Pieces(groups=k, group_size=1)`; `minmaxout_m_k` is `Pieces(groups=k, group_size=m)`.
+    """
+
+    groups: int = 1
+    group_size: int = 1
+
+    @property
+    def total(self) -> int:
+        return self.groups * self.group_size
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model is made of and how it was trained. `str(recipe)` is the model's name within its data set."""
+
+    activation: Activation = "relu"
+    pieces: Pieces = Pieces()
+    head: Head = "softmax"
+    fast_at: bool = False
+
+    def __str__(self) -> str:
+        parts: list[str] = [self.activation]
+        if self.pieces.group_size > 1:
+            parts.append(f"minmaxout_{self.pieces.group_size}_{self.pieces.groups}")
+        elif self.pieces.groups > 1:
+            parts.append(f"maxout_{self.pieces.groups}")
+        if self.head == "sigmoid":
+            parts.append("sigmoid_out")
+        if self.fast_at:
+            parts.append("fast_at")
+        return "-".join(parts)
+
+
+def parse_recipe(name: str) -> Recipe:
+    """The recipe that `name` spells. Raises `RecipeError` on a part that is unknown, repeated or out of order."""
+    activation, *rest = name.split("-")
+    if activation not in ("relu", "relog"):
+        raise RecipeError(f"recipe {name!r}: {activation!r} is no activation; a name reads {GRAMMAR}")
+    fields: dict[str, object] = {"activation": activation}
+    for part in rest:
+        field, value = _parse_part(name, part)
+        if field in fields:
+            raise RecipeError(f"recipe {name!r}: {part!r} gives {field} a second time; a name reads {GRAMMAR}")
+        fields[field] = value
+    recipe = Recipe(**fields)  # type: ignore[arg-type]
+    if str(recipe) != name:
+        raise RecipeError(f"recipe {name!r} has its parts out of order: write {str(recipe)!r}")
+    return recipe
+
+
+def _parse_part(name: str, part: str) -> tuple[str, object]:
+    if part == "sigmoid_out":
+        return "head", "sigmoid"
+    if part == "fast_at":
+        return "fast_at", True
+    if match := re.fullmatch(r"maxout_([2-9]|[1-9][0-9]+)", part):
+        return "pieces", Pieces(groups=int(match[1]))
+    if match := re.fullmatch(r"minmaxout_([2-9]|[1-9][0-9]+)_([2-9]|[1-9][0-9]+)", part):
+        return "pieces", Pieces(group_size=int(match[1]), groups=int(match[2]))
+    raise RecipeError(f"recipe {name!r}: {part!r} is no part that it can have; a name reads {GRAMMAR}")

@@ -1,0 +1,167 @@
+"""The registry: one TOML entry a model, its weights beside it as safetensors, its hash checked at every load."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from robustboard.models.architectures import build_network
+from robustboard.models.recipe import Head, parse_recipe
+from robustboard.models.training.settings import TrainingSettings
+
+HOME = Path(__file__).resolve().parent
+"""The folder that holds registry/, checkpoints/ and curves/. Resolved, because an installed file may be a link."""
+MAXIMUM_CHECKPOINT_BYTES = 4_000_000
+
+
+class RegistryError(ValueError):
+    """A registry entry or its checkpoint cannot be used: the message says which and why."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One trained model. `clean_accuracy` is on the full test set, in float32, of the checkpoint as stored."""
+
+    name: str
+    dataset: str
+    recipe: str
+    checkpoint: str
+    sha256: str
+    parameters: int
+    clean_accuracy: float
+    command: str
+    training: TrainingSettings
+    tags: list[str] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+
+    @property
+    def head(self) -> Head:
+        return parse_recipe(self.recipe).head
+
+    @property
+    def stem(self) -> str:
+        """The name as a file name."""
+        return self.name.replace("/", "-")
+
+
+_CARD = TypeAdapter(ModelCard)
+
+
+def read_cards(home: Path = HOME) -> dict[str, ModelCard]:
+    """Every entry by name, in the order of names. Raises `RegistryError` naming the file that does not read."""
+    cards = [_read_card(path) for path in sorted((home / "registry").glob("*.toml"))]
+    return {card.name: card for card in sorted(cards, key=lambda card: card.name)}
+
+
+def select_cards(patterns: Sequence[str], home: Path = HOME) -> list[ModelCard]:
+    """The entries whose name, or whose name within its data set, matches one of the globs; each once, in order."""
+    cards = read_cards(home).values()
+    return [card for card in cards if any(_matches(card, pattern) for pattern in patterns)]
+
+
+def load_model(name: str | ModelCard, home: Path = HOME) -> nn.Module:
+    """The trained network of a registry entry, in evaluation mode, float32, on the CPU: images (N, C, H, W) in [0, 1] to
+    logits (N, 10). Raises `RegistryError` for an unknown name and for a checkpoint that is missing, damaged, or of
+    another hash than its entry's."""
+    card = name if isinstance(name, ModelCard) else _card_named(name, home)
+    network = build_network(card.dataset, parse_recipe(card.recipe))
+    tensors = _read_checkpoint(home / "checkpoints" / card.checkpoint, card)
+    try:
+        network.load_state_dict({key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()})
+    except RuntimeError as trouble:
+        raise RegistryError(f"{card.name}: checkpoint {card.checkpoint} does not fit recipe {card.recipe!r}: {trouble}") from trouble
+    return network.eval()
+
+
+def save_checkpoint(network: nn.Module, path: Path) -> str:
+    """Write a network's weights, matrices in half precision, and return the file's sha256.
+
+    Raises `RegistryError` when the file would be over 4 MB.
+    """
+    tensors = {key: _compact(tensor) for key, tensor in network.state_dict().items()}
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if size > MAXIMUM_CHECKPOINT_BYTES:
+        raise RegistryError(f"{path.name} would take {size / 1e6:.1f} MB; a registry checkpoint may take 4 MB: narrow the network")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    return file_sha256(path)
+
+
+def write_card(card: ModelCard, home: Path = HOME) -> Path:
+    """Write the entry as TOML and return where."""
+    path = home / "registry" / f"{card.stem}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(tomli_w.dumps(asdict(card)), encoding="utf-8")
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """A hash of a network in memory: the names, dtypes, shapes and bytes of its parameters and buffers."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Trainable numbers of a network."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+
+
+def _matches(card: ModelCard, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(card.name, pattern) or fnmatch.fnmatchcase(card.name.split("/", 1)[1], pattern)
+
+
+def _card_named(name: str, home: Path) -> ModelCard:
+    cards = read_cards(home)
+    if name not in cards:
+        raise RegistryError(f"there is no model {name!r}; the registry holds {', '.join(cards)}")
+    return cards[name]
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        card = _CARD.validate_python(fields)
+        parse_recipe(card.recipe)
+    except (ValidationError, ValueError) as trouble:
+        raise RegistryError(f"registry entry {path.name} does not read: {trouble}") from trouble
+    if path.stem != card.stem:
+        raise RegistryError(f"registry entry {path.name} names the model {card.name!r}: call the file {card.stem}.toml")
+    return card
+
+
+def _read_checkpoint(path: Path, card: ModelCard) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise RegistryError(f"{card.name}: checkpoint {path} is missing; make it with: {card.command}")
+    found = file_sha256(path)
+    if found != card.sha256:
+        raise RegistryError(f"{card.name}: checkpoint {path.name} has sha256 {found[:12]}…, its entry says {card.sha256[:12]}…")
+    try:
+        return load_file(path)
+    except SafetensorError as trouble:
+        raise RegistryError(f"{card.name}: checkpoint {path.name} is no safetensors file: {trouble}") from trouble
