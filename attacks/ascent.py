@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
 from robustboard.attacks import projections
 from robustboard.attacks.attack import Model, logits_and_gradient
+from torch import Tensor
 
 Climb = Callable[[Tensor, Tensor], Tensor]
 """(logits of the active examples, their rows in the batch) -> the loss (n,) to climb."""
@@ -27,7 +26,15 @@ class Ascent:
 
 
 def ascend(
-    model: Model, origins: Tensor, starts: Tensor, climb: Climb, score: Score, *, epsilon: float, step: float, steps: int
+    model: Model,
+    origins: Tensor,
+    starts: Tensor,
+    climb: Climb,
+    score: Score,
+    *,
+    epsilon: float,
+    step: float,
+    steps: int,
 ) -> Ascent:
     """From `starts`, up to `steps` moves of `step` (pixel units) along the gradient's sign, inside the L∞ ball of
     `epsilon` around `origins` and the box. Examples leave the batch when `score` says they are done.

@@ -115,9 +115,7 @@ def attack_cards() -> Mapping[str, AttackCard]:
     return dict(sorted(_cards.items()))
 
 
-def logits_and_gradient(
-    model: Model, images: Tensor, loss: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+def logits_and_gradient(model: Model, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """One forward and one backward pass: logits (N, K), loss values (N,) and each example's gradient, like `images`.
 
     The sum over the batch is differentiated, so that row i of the gradient is that of example i's own loss.

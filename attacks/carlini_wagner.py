@@ -10,13 +10,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
 from robustboard.attacks.adam import Moments, descent_step
 from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, register
 from robustboard.attacks.ddn import ddn
 from robustboard.attacks.losses import is_decisive, success_margin
 from robustboard.attacks.projections import norms, per_example
+from torch import Tensor
 
 SHRINK = 0.95
 """A feature at 0 or 1 sits at tanh w = ∓0.95, where the slope is 5 % of the steepest: the paper's 0.999999 leaves 2e-6
@@ -124,7 +123,13 @@ def _minimise(
     return smallest, succeeded, taken
 
 
-@register("cw", norm="l2", aim="minimum", version=1, source="Carlini & Wagner 2017, section VI-A, started by DDN (Rony et al. 2019)")
+@register(
+    "cw",
+    norm="l2",
+    aim="minimum",
+    version=1,
+    source="Carlini & Wagner 2017, section VI-A, started by DDN (Rony et al. 2019)",
+)
 def cw(
     model: Model,
     images: Tensor,
@@ -171,9 +176,7 @@ def cw(
     return Proposal(smallest.images, start.iterations + steps, from_start=moved & (smallest.distances == first))
 
 
-def _hinge(
-    model: Model, x: Tensor, labels: Tensor, targets: Tensor | None, kappa: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _hinge(model: Model, x: Tensor, labels: Tensor, targets: Tensor | None, kappa: float) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, max(κ − margin, 0) and its gradient; κ = ∞ gives the plain −margin."""
 
     def loss(logits: Tensor) -> Tensor:

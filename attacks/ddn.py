@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
-
 from robustboard.attacks import projections, randomness
 from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, register
 from robustboard.attacks.losses import is_decisive, success_margin
+from torch import Tensor
 
 
 @register("ddn", norm="l2", aim="minimum", version=1, source="Rony et al. 2019, algorithm 1; margin loss")

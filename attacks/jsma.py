@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from robustboard.attacks import projections
 from robustboard.attacks.attack import Model, Proposal, register
-from robustboard.attacks.losses import is_decisive, margin, success_margin
+from robustboard.attacks.losses import is_decisive, success_margin
+from torch import Tensor
 
 
 @register("jsma", norm="l0", aim="minimum", version=1, source="Papernot et al. 2016, algorithms 2 and 3, section IV-A")

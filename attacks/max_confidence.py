@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
-
 from robustboard.attacks.ascent import Score, ascend, check_reach
 from robustboard.attacks.attack import Model, Proposal, register
 from robustboard.attacks.losses import confidence, margin
+from torch import Tensor
 
 CERTAIN = 1 - 1e-6
 """A confidence that is 1 to rounding: nothing is left to gain, the example is done."""

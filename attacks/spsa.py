@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from robustboard.attacks import projections, randomness
 from robustboard.attacks.adam import Moments, descent_step
 from robustboard.attacks.attack import Model, Proposal, register
 from robustboard.attacks.losses import is_decisive, success_margin
+from torch import Tensor
 
 
 @register(
-    "spsa", norm="linf", aim="budget", version=1, source="Uesato et al. 2018, section 3.3, algorithm 1", needs_gradient=False
+    "spsa",
+    norm="linf",
+    aim="budget",
+    version=1,
+    source="Uesato et al. 2018, section 3.3, algorithm 1",
+    needs_gradient=False,
 )
 def spsa(
     model: Model,
@@ -87,9 +91,7 @@ def estimate_gradient(
     return torch.cat(estimates)
 
 
-def _differences(
-    model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, vectors: Tensor, delta: float
-) -> Tensor:
+def _differences(model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, vectors: Tensor, delta: float) -> Tensor:
     """(f(x + δv) − f(x − δv)) / 2δ for vectors (n, d, …): (n, d), both signs in one forward pass."""
     count, directions = vectors.shape[:2]
     shifted = torch.stack([images[:, None] + delta * vectors, images[:, None] - delta * vectors])

@@ -6,9 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
-
-from torch import Tensor, nn
 
 from robustboard.benchmark import store
 from robustboard.benchmark.cells import Cell, build, chosen_attacks, plan_attack
@@ -16,12 +13,13 @@ from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.environment import choose_device
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.evaluate import BatchSizer, Task, evaluate_examples
-from robustboard.benchmark.judge import look_clean, prepared
+from robustboard.benchmark.judge import Head, look_clean, prepared
 from robustboard.benchmark.protocols import DatasetPlan, load_protocol
 from robustboard.benchmark.results import CellResult
 from robustboard.benchmark.subjects import Subject
+from torch import Tensor, nn
 
-_BY_SHAPE = {(1, 8, 8): "digits", (1, 28, 28): "mnist", (3, 32, 32): "cifar10"}
+_BY_SHAPE: dict[tuple[int, ...], str] = {(1, 8, 8): "digits", (1, 28, 28): "mnist", (3, 32, 32): "cifar10"}
 
 
 def evaluate(
@@ -31,8 +29,8 @@ def evaluate(
     attacks: Sequence[str] | None = None,
     *,
     protocol: str = "standard",
-    budgets: dict[Literal["linf", "l2", "gamma"], float] | None = None,
-    head: Literal["softmax", "sigmoid"] = "softmax",
+    budgets: dict[str, float] | None = None,
+    head: Head = "softmax",
     seed: int = 0,
     device: str = "auto",
     batch_size: int | None = None,
@@ -59,7 +57,16 @@ def evaluate(
             planned = plan_attack(chosen, card, data_set)
             cell = Cell(chosen, built, planned, data_set, data_set.fingerprint(), Path(tempfile.gettempdir()))
             task = Task(
-                network, head, data_set, planned.indices, clean, planned.bound(head), card.name, planned.threat, seed, where
+                network,
+                head,
+                data_set,
+                planned.indices,
+                clean,
+                planned.bound(head),
+                card.name,
+                planned.threat,
+                seed,
+                where,
             )
             sizer = BatchSizer() if batch_size is None else BatchSizer(batch_size, automatic=False)
             started = store.now()
@@ -81,12 +88,21 @@ def _check(images: Tensor, labels: Tensor) -> None:
 
 
 def _plan(
-    plans: dict[str, DatasetPlan], shape: tuple[int, ...], budgets: dict[Literal["linf", "l2", "gamma"], float] | None, n: int
+    plans: dict[str, DatasetPlan],
+    shape: tuple[int, ...],
+    budgets: dict[str, float] | None,
+    n: int,
 ) -> DatasetPlan:
+    unknown = sorted(set(budgets or {}) - {"linf", "l2", "gamma"})
+    if unknown:
+        raise InputError(f"budgets have no {unknown[0]!r}; they have linf, l2 and gamma")
     known = _BY_SHAPE.get(shape)
     plan = plans.get(known) if known else None
     if plan is None:
         if budgets is None or set(budgets) != {"linf", "l2", "gamma"}:
-            raise InputError(f"the protocol has no budgets for images of shape {shape}: give budgets={{'linf': …, 'l2': …, 'gamma': …}}")
-        return DatasetPlan(n=n, **budgets)
-    return replace(plan, n=n, fewer={}, **(budgets or {}))
+            raise InputError(
+                f"the protocol has no budgets for images of shape {shape}: give budgets={{'linf': …, 'l2': …, 'gamma': …}}"
+            )
+        return DatasetPlan(n=n, linf=budgets["linf"], l2=budgets["l2"], gamma=budgets["gamma"])
+    given = {"linf": plan.linf, "l2": plan.l2, "gamma": plan.gamma, **(budgets or {})}
+    return replace(plan, n=n, fewer={}, linf=given["linf"], l2=given["l2"], gamma=given["gamma"])

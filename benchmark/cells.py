@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from robustboard.attacks.attack import AttackCard, attack_cards
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.errors import InputError, suggest
@@ -19,6 +17,7 @@ from robustboard.benchmark.judge import Threat
 from robustboard.benchmark.protocols import Protocol
 from robustboard.benchmark.subjects import Subject
 from robustboard.models.registry import count_parameters, weights_sha256
+from torch import nn
 
 PRECISION = "float32"
 

@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from tabulate import tabulate
-
 from robustboard.attacks.attack import attack_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
@@ -19,6 +17,7 @@ from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
 from robustboard.benchmark.training import train_model
 from robustboard.models import registry
+from tabulate import tabulate
 
 PROJECT = Path(__file__).resolve().parents[1]
 """The checkout, when there is one; an installed copy writes below the current folder instead."""
@@ -57,10 +56,19 @@ def cli() -> None:
 
 @cli.command("run")
 @click.option("--protocol", "protocol_name", default="standard", show_default=True, help="Name, or path of a TOML file of yours.")
-@click.option("--dataset", "dataset_names", help=f"Comma-separated; default: all of {', '.join(DATASETS)} that the protocol covers.")
+@click.option(
+    "--dataset",
+    "dataset_names",
+    help=f"Comma-separated; default: all of {', '.join(DATASETS)} that the protocol covers.",
+)
 @click.option("--models", "patterns", help="Comma-separated globs over the registry; default: the protocol's.")
 @click.option("--model", "references", multiple=True, help="FILE.py:FUNCTION or robustbench:DATASET/THREAT/NAME.")
-@click.option("--head", type=click.Choice(["softmax", "sigmoid"]), default="softmax", help="How a --model's outputs become confidences.")
+@click.option(
+    "--head",
+    type=click.Choice(["softmax", "sigmoid"]),
+    default="softmax",
+    help="How a --model's outputs become confidences.",
+)
 @click.option("--attacks", "attack_names", help="Comma-separated; default: the protocol's.")
 @click.option("--n", type=int, help="The first n test examples instead of the protocol's.")
 @click.option("--indices", type=click.Path(path_type=Path), help="JSON list of test-set positions instead of the first n.")
@@ -69,7 +77,11 @@ def cli() -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @click.option("--batch-size", default="auto", show_default=True, help="auto, or a number of examples.")
 @click.option("--shard", default="0/1", show_default=True, help="i/k: this process's share of every cell; shards share --out.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with MNIST/ and cifar-10-batches-py/; the only place looked at.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with MNIST/ and cifar-10-batches-py/; the only place looked at.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run_command(
@@ -129,7 +141,9 @@ def report_command(folders: tuple[Path, ...], style: str, write: Path | None, in
 @cli.command("compare")
 @click.argument("a")
 @click.argument("b")
-@click.option("--results", type=click.Path(path_type=Path), help="Where the two models' results are; default: the committed ones.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), help="Where the two models' results are; default: the committed ones."
+)
 def compare_command(a: str, b: str, results: Path | None) -> None:
     """Two models, or two folders of results, side by side with paired differences."""
     from robustboard.benchmark.report.compare import compare  # noqa: PLC0415  (only this command needs it)
@@ -183,7 +197,11 @@ def protocols_command(as_json: bool) -> None:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--seed", type=int, help="Another seed than the entry's.")
 @click.option("--epochs", type=int, help="Another number of epochs than the entry's.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write entry, checkpoint and curve there instead of into the registry.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write entry, checkpoint and curve there instead of into the registry.",
+)
 @click.option("--tag", "tags", multiple=True, help="Tag a new entry, for instance with quick.")
 def train_command(
     names: tuple[str, ...],

@@ -19,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 import torch
-from torch import Tensor
-
 from robustboard.benchmark import cifar10
 from robustboard.benchmark.errors import DataNotFoundError, InputError, suggest
+from torch import Tensor
 
 Split = Literal["train", "test"]
 
@@ -32,7 +31,10 @@ DIGITS_TEST_SIZE = 1000
 DOWNLOAD_TIMEOUT_S = 10
 _TITLES = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10"}
 _HOSTS = {"mnist": "ossci-datasets.s3.amazonaws.com", "cifar10": "www.cs.toronto.edu"}
-_FOLDERS = {"mnist": "MNIST/raw/t10k-images-idx3-ubyte and its fellows", "cifar10": "cifar-10-batches-py/test_batch and its fellows"}
+_FOLDERS = {
+    "mnist": "MNIST/raw/t10k-images-idx3-ubyte and its fellows",
+    "cifar10": "cifar-10-batches-py/test_batch and its fellows",
+}
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
-
 from robustboard.attacks.attack import Proposal
 from robustboard.attacks.randomness import make_keys
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.judge import Clean, CountedModel, Head, Threat, Verdict, first_line, is_out_of_memory, judge
+from torch import nn
 
 BoundAttack = Callable[..., Proposal]
 
@@ -130,35 +129,27 @@ def _attack_batch(task: Task, positions: Sequence[int]) -> BatchRecord:
     if task.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(task.device)
     started = time.perf_counter()
-    outcome = _propose(task.attack, counted, images, labels, keys, task.threat.epsilon)
-    if isinstance(outcome, str):
-        if len(positions) > 1:
-            half = len(positions) // 2
-            return _joined(_attack_batch(task, positions[:half]), _attack_batch(task, positions[half:]))
-        outcome, failure = Proposal(images, torch.zeros_like(labels)), outcome
-    else:
-        failure = ""
-    verdict = judge(task.network, images, labels, outcome.images, task.threat, task.head)
-    if failure:
-        verdict.failures[:] = [failure]
-    examples = [_record(task, position, at, outcome, verdict) for at, position in enumerate(positions)]
-    seconds = time.perf_counter() - started
-    has_start = outcome.from_start is not None
-    return BatchRecord(
-        examples, len(positions), counted.forwards, counted.backwards, seconds, _peak_memory(task.device), has_start
-    )
-
-
-def _propose(
-    attack: BoundAttack, counted: CountedModel, images: Tensor, labels: Tensor, keys: Tensor, epsilon: float
-) -> Proposal | str:
-    """The attack's proposal, or what it raised. It works on copies: what it does to them cannot touch the judging."""
     try:
-        return attack(counted, images.clone(), labels.clone(), keys, epsilon=epsilon)
+        # Copies: what an attack does to its inputs cannot touch the judging.
+        proposal = task.attack(counted, images.clone(), labels.clone(), keys, epsilon=task.threat.epsilon)
+        failure = ""
     except Exception as trouble:
         if is_out_of_memory(trouble):
             raise
-        return f"the attack raised {type(trouble).__name__}: {first_line(trouble)}"
+        if len(positions) > 1:
+            half = len(positions) // 2
+            return _joined(_attack_batch(task, positions[:half]), _attack_batch(task, positions[half:]))
+        proposal = Proposal(images, torch.zeros_like(labels))
+        failure = f"the attack raised {type(trouble).__name__}: {first_line(trouble)}"
+    verdict = judge(task.network, images, labels, proposal.images, task.threat, task.head)
+    if failure:
+        verdict.failures[:] = [failure]
+    examples = [_record(task, position, at, proposal, verdict) for at, position in enumerate(positions)]
+    seconds = time.perf_counter() - started
+    has_start = proposal.from_start is not None
+    return BatchRecord(
+        examples, len(positions), counted.forwards, counted.backwards, seconds, _peak_memory(task.device), has_start
+    )
 
 
 def _record(task: Task, position: int, at: int, proposal: Proposal, verdict: Verdict) -> ExampleRecord:

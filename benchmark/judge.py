@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-
 from robustboard.attacks import projections
 from robustboard.attacks.attack import Aim, Norm
 from robustboard.attacks.losses import confidence, margin
 from robustboard.benchmark.errors import ModelFaultError
+from torch import Tensor, nn
 
 TOLERANCE = 1e-6
 Head = Literal["softmax", "sigmoid"]
@@ -83,7 +82,8 @@ def prepared(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     wants = {parameter: parameter.requires_grad for parameter in network.parameters()}
     home = next(iter([*network.parameters(), *network.buffers()]), torch.empty(0)).device
     try:
-        network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.eval().requires_grad_(False)
         yield network
     finally:
         network.to(home)

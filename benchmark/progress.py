@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,8 +21,8 @@ class Progress:
         self._finished = 0
         self._quiet = quiet
         self._terminal = sys.stderr.isatty() and not quiet
-        self._outer: tqdm[None] | None = None
-        self._inner: tqdm[None] | None = None
+        self._outer: tqdm[Any] | None = None
+        self._inner: tqdm[Any] | None = None
         self._title, self._total, self._done, self._fooled = "", 0, 0, 0
         self._said = time.monotonic()
         self._started = time.monotonic()

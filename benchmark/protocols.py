@@ -15,7 +15,6 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-
 from robustboard.attacks.attack import AttackCard
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.judge import Threat
@@ -144,7 +143,10 @@ def adjusted(
             raise InputError(f"--eps is an L∞ radius in [0, 1], got {epsilon:g}")
         plans = {name: replace(plan, linf=epsilon) for name, plan in protocol.datasets.items()}
         protocol = replace(
-            protocol, name=f"{protocol.name}@eps-{epsilon:g}", datasets=plans, title=f"{protocol.title} (L∞ ε = {epsilon:g})"
+            protocol,
+            name=f"{protocol.name}@eps-{epsilon:g}",
+            datasets=plans,
+            title=f"{protocol.title} (L∞ ε = {epsilon:g})",
         )
     if seed is not None and seed != protocol.seed:
         protocol = replace(protocol, name=f"{protocol.name}@seed-{seed}", seed=seed, title=f"{protocol.title} (seed {seed})")

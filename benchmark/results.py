@@ -9,14 +9,13 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-
 from robustboard.benchmark.errors import InputError
 
-SCHEMA = "robustboard/cell/1"
+SCHEMA: Final = "robustboard/cell/1"
 SCHEMA_FILE = "cell.schema.json"
 MANIFEST_FILE = "manifest.json"
 _CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -280,7 +279,7 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     except OSError as trouble:
         unfinished.unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {trouble.strerror}; choose another folder with --out") from trouble

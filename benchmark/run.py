@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-
 from robustboard.attacks.attack import AttackCard
 from robustboard.benchmark import store
 from robustboard.benchmark.cells import BuiltModel, Cell, PlannedAttack, build, cell_path, chosen_attacks, plan_attack
@@ -18,7 +17,15 @@ from robustboard.benchmark.evaluate import BatchRecord, BatchSizer, Task, evalua
 from robustboard.benchmark.judge import Clean, look_clean, prepared
 from robustboard.benchmark.progress import Progress
 from robustboard.benchmark.protocols import Protocol
-from robustboard.benchmark.results import Manifest, NotRun, ProtocolBlock, read_manifest, write_cell, write_manifest, write_schema
+from robustboard.benchmark.results import (
+    Manifest,
+    NotRun,
+    ProtocolBlock,
+    read_manifest,
+    write_cell,
+    write_manifest,
+    write_schema,
+)
 from robustboard.benchmark.subjects import Subject
 
 
@@ -113,9 +120,7 @@ def _run_model(
         longest = max((cell.examples for cell in waiting), key=lambda examples: len(examples.labels))
         clean = look_clean(network, longest.images.to(device), longest.labels.to(device), subject.head)
         if clean.output != "logits":
-            progress.note(
-                f"warning: {subject.dataset}/{subject.name} returns {clean.output}, not logits: gradients may vanish and its row is marked"
-            )
+            progress.note(f"warning: {subject.dataset}/{subject.name} returns {clean.output}, not logits: its row is marked")
         for cell in waiting:
             _run_cell(request, cell, network, clean, device, progress)
     return len(waiting), len(cells) - len(waiting)
@@ -164,7 +169,9 @@ def _run_cell(
         journal.remove()
         if result.outcome.n_attack_failures:
             reason = next(iter(result.outcome.failure_reasons))
-            progress.note(f"warning: {cell.attack.card.name} failed on {result.outcome.n_attack_failures} examples of {title}: {reason}")
+            progress.note(
+                f"warning: {cell.attack.card.name} failed on {result.outcome.n_attack_failures} examples of {title}: {reason}"
+            )
     progress.end()
 
 
@@ -192,4 +199,3 @@ def _write_outcome(request: Request, not_run: Sequence[NotRun]) -> None:
     covered = {(subject.dataset, subject.name) for subject in request.subjects} | {(name, "") for name in request.datasets}
     kept = [row for row in manifest.not_run if (row.dataset, row.model) not in covered]
     write_manifest(replace(manifest, not_run=[*kept, *not_run]), request.folder)
-

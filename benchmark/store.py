@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-
 from robustboard.benchmark.cells import Cell
 from robustboard.benchmark.environment import current_environment
 from robustboard.benchmark.errors import InputError
@@ -74,7 +73,7 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as trouble:
             raise InputError(
-                f"cannot write {self._path}: {trouble.strerror}; what was saved is kept, choose another folder with --out or make room"
+                f"cannot write {self._path}: {trouble.strerror}; what was saved is kept: make room, or choose another --out"
             ) from trouble
 
     def remove(self) -> None:
@@ -117,7 +116,12 @@ def assemble(cell: Cell, clean: Clean, batches: Sequence[BatchRecord], device: s
         identity=cell.identity,
         protocol=ProtocolBlock(cell.protocol.name, cell.protocol.version),
         dataset=DatasetBlock(
-            cell.examples.name, cell.examples.split, len(examples), list(attack.indices), cell.fingerprint, cell.examples.note
+            cell.examples.name,
+            cell.examples.split,
+            len(examples),
+            list(attack.indices),
+            cell.fingerprint,
+            cell.examples.note,
         ),
         model=ModelBlock(
             subject.name,
@@ -140,9 +144,7 @@ def assemble(cell: Cell, clean: Clean, batches: Sequence[BatchRecord], device: s
         outcome=_outcome(cell, examples, any(batch.has_start for batch in batches)),
         per_example=_per_example(examples),
         cost=_cost(batches, device),
-        environment=EnvironmentBlock(
-            **asdict(current_environment()), seed=cell.protocol.seed, started=started, finished=now()
-        ),
+        environment=EnvironmentBlock(**asdict(current_environment()), seed=cell.protocol.seed, started=started, finished=now()),
     )
 
 
@@ -163,7 +165,7 @@ def _outcome(cell: Cell, examples: Sequence[ExampleRecord], has_start: bool) -> 
     return Outcome(
         clean_accuracy=len(right) / n,
         robust_accuracy=robust / n,
-        robust_accuracy_ci95=_rounded_pair(wilson(robust, n)),
+        robust_accuracy_ci95=wilson(robust, n),
         n=n,
         n_fooled=sum(example.fooled for example in examples),
         n_attack_failures=len(failures),
@@ -222,7 +224,3 @@ def _cost(batches: Sequence[BatchRecord], device: str) -> Cost:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-def _rounded_pair(pair: tuple[float, float]) -> tuple[float, float]:
-    return round(pair[0], 5), round(pair[1], 5)

@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
 from robustboard.benchmark.judge import Head, first_line
 from robustboard.models import registry
 from robustboard.models.registry import ModelCard, RegistryError
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,9 @@ def _from_robustbench(reference: str, dataset: str, head: Head) -> Subject:
         raise InputError(f"--model {reference!r} does not read: write robustbench:DATASET/THREAT/NAME")
     their_dataset, threat, name = parts
     if their_dataset != dataset:
-        raise InputError(f"--model {reference!r} is a {their_dataset} model, the run is on {dataset}: give --dataset {their_dataset}")
+        raise InputError(
+            f"--model {reference!r} is a {their_dataset} model, the run is on {dataset}: give --dataset {their_dataset}"
+        )
     if importlib.util.find_spec("robustbench") is None:
         raise InputError(f"--model {reference!r} needs the robustbench package: pip install 'robustboard[robustbench]'")
     return Subject(
@@ -150,8 +151,8 @@ def _robustbench_model(dataset: str, threat: str, name: str) -> nn.Module:
         network = load(model_name=name, dataset=dataset, threat_model=threat)
     except Exception as trouble:
         raise ModelFaultError(
-            f"robustbench could not load {dataset}/{threat}/{name} ({type(trouble).__name__}: {first_line(trouble)}); it downloads "
-            f"its checkpoints: try where there is a network, or put the file into its models/ folder"
+            f"robustbench could not load {dataset}/{threat}/{name} ({type(trouble).__name__}: {first_line(trouble)}); "
+            f"it downloads its checkpoints: try where there is a network, or put the file into its models/ folder"
         ) from trouble
     if not isinstance(network, nn.Module):
         raise ModelFaultError(f"robustbench returned {type(network).__name__} for {name}; an nn.Module is wanted")

@@ -7,12 +7,10 @@ import shlex
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
-
 from robustboard.attacks.fgsm import fgsm_from_random_start
 from robustboard.benchmark.datasets import check_dataset_name, load_dataset
 from robustboard.benchmark.environment import choose_device, current_environment
@@ -23,6 +21,8 @@ from robustboard.models.recipe import Recipe, RecipeError, parse_recipe
 from robustboard.models.registry import ModelCard
 from robustboard.models.training import TrainingError, TrainingSettings, default_settings, train
 from robustboard.models.training.loop import EpochRecord, Perturb, Workplace
+from torch import Tensor, nn
+from tqdm import tqdm
 
 
 def train_model(
@@ -42,7 +42,7 @@ def train_model(
     dataset_name, recipe = _parse_name(name)
     known = registry.read_cards(home).get(name)
     settings = known.training if known else default_settings(dataset_name, recipe)
-    settings = replace(settings, **{key: value for key, value in (("seed", seed), ("epochs", epochs)) if value is not None})
+    settings = replace(settings, seed=settings.seed if seed is None else seed, epochs=epochs or settings.epochs)
     data_set = load_dataset(dataset_name, "train", data)
     torch.manual_seed(settings.seed)
     network = build_network(dataset_name, recipe)
@@ -107,7 +107,7 @@ def _perturb(settings: TrainingSettings) -> Perturb | None:
     return partial(fgsm_from_random_start, epsilon=settings.epsilon, step=settings.step)
 
 
-def _log(bar: tqdm[None], record: EpochRecord, settings: TrainingSettings, steps: int) -> None:
+def _log(bar: tqdm[Any], record: EpochRecord, settings: TrainingSettings, steps: int) -> None:
     bar.n = record.epoch * steps // settings.epochs
     bar.write(
         f"epoch {record.epoch}/{settings.epochs}  loss {record.loss:.4f}  "
@@ -115,7 +115,7 @@ def _log(bar: tqdm[None], record: EpochRecord, settings: TrainingSettings, steps
     )
 
 
-def _tick(bar: tqdm[None], loss: float) -> None:
+def _tick(bar: tqdm[Any], loss: float) -> None:
     bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
     bar.update()
 
@@ -133,7 +133,7 @@ def _store(
     dataset_name, recipe = _parse_name(name)
     stem = name.replace("/", "-")
     checkpoint = home / "checkpoints" / f"{stem}.safetensors"
-    network = network.float().cpu().to(memory_format=torch.contiguous_format)
+    network = network.float().cpu()
     card = ModelCard(
         name=name,
         dataset=dataset_name,

@@ -13,13 +13,12 @@ from typing import Any
 import tomli_w
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-
 from robustboard.models.architectures import build_network
 from robustboard.models.recipe import Head, parse_recipe
 from robustboard.models.training.settings import TrainingSettings
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 HOME = Path(__file__).resolve().parent
 """The folder that holds registry/, checkpoints/ and curves/. Resolved, because an installed file may be a link."""
@@ -79,9 +78,13 @@ def load_model(name: str | ModelCard, home: Path = HOME) -> nn.Module:
     network = build_network(card.dataset, parse_recipe(card.recipe))
     tensors = _read_checkpoint(home / "checkpoints" / card.checkpoint, card)
     try:
-        network.load_state_dict({key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()})
+        network.load_state_dict(
+            {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+        )
     except RuntimeError as trouble:
-        raise RegistryError(f"{card.name}: checkpoint {card.checkpoint} does not fit recipe {card.recipe!r}: {trouble}") from trouble
+        raise RegistryError(
+            f"{card.name}: checkpoint {card.checkpoint} does not fit recipe {card.recipe!r}: {trouble}"
+        ) from trouble
     return network.eval()
 
 
@@ -93,7 +96,9 @@ def save_checkpoint(network: nn.Module, path: Path) -> str:
     tensors = {key: _compact(tensor) for key, tensor in network.state_dict().items()}
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if size > MAXIMUM_CHECKPOINT_BYTES:
-        raise RegistryError(f"{path.name} would take {size / 1e6:.1f} MB; a registry checkpoint may take 4 MB: narrow the network")
+        raise RegistryError(
+            f"{path.name} would take {size / 1e6:.1f} MB; a registry checkpoint may take 4 MB: narrow the network"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
     return file_sha256(path)

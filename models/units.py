@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
-
 from robustboard.models.recipe import Pieces
+from torch import Tensor, nn
 
 
 class ReLog(nn.Module):

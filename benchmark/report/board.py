@@ -168,7 +168,9 @@ def _marks(cells: Mapping[str, CellResult]) -> list[str]:
     for name, result in cells.items():
         if result.outcome.upper_bound_only:
             reason = next(iter(result.outcome.failure_reasons), "")
-            marks.append(f"{name} failed on {result.outcome.n_attack_failures} of {result.outcome.n} examples ({reason}): upper bound only")
+            marks.append(
+                f"{name} failed on {result.outcome.n_attack_failures} of {result.outcome.n} examples ({reason}): upper bound only"
+            )
     return marks
 
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tabulate import tabulate
-
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.report.board import unlike
 from robustboard.benchmark.results import CellResult, read_folder
 from robustboard.benchmark.statistics import PairedDifference, paired_difference
+from tabulate import tabulate
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,9 @@ def _by_key(cells: Iterable[CellResult]) -> dict[tuple[str, str, str], CellResul
 def _of_model(name: str, cells: Sequence[CellResult]) -> dict[str, CellResult]:
     names = sorted({f"{cell.dataset.name}/{cell.model.name}" for cell in cells})
     if name not in names:
-        raise InputError(f"there are no results of a model {name!r}{suggest(name, names)}; there are {', '.join(names) or 'none'}")
+        raise InputError(
+            f"there are no results of a model {name!r}{suggest(name, names)}; there are {', '.join(names) or 'none'}"
+        )
     return {cell.attack.name: cell for cell in cells if f"{cell.dataset.name}/{cell.model.name}" == name}
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.report.board import Board, Row, WorstCase
 from robustboard.benchmark.results import CellResult
 from robustboard.benchmark.statistics import wilson
+from tabulate import tabulate
 
 ABSENT = "missing"
 LEGEND = (
-    "Robust accuracy in %, with Wilson's 95 % interval; n is the number of examples. **Every robust accuracy is an upper bound**: "
-    "a stronger attack can only lower it. Worst case: per example over the attacks of that norm. ▲: see the marks below the table."
+    "Robust accuracy in %, with Wilson's 95 % interval; n is the number of examples. **Every robust accuracy is an upper "
+    "bound**: a stronger attack can only lower it. Worst case: per example over the attacks of that norm. ▲: see the marks "
+    "below the table."
 )
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
-
 from robustboard.models.recipe import Recipe
 from robustboard.models.units import MinMaxout, ReLog
+from torch import nn
 
 
 def narrowed(width: int, recipe: Recipe) -> int:

@@ -6,9 +6,8 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from robustboard.models.training.settings import Augmentation
+from torch import Tensor
 
 
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
@@ -37,7 +36,13 @@ def _rotate_and_scale(images: Tensor, settings: Augmentation, generator: torch.G
     angle = (2 * _uniform(count, generator, images) - 1) * math.radians(settings.rotation)
     scale = 1 + (2 * _uniform(count, generator, images) - 1) * settings.scaling
     zero = torch.zeros_like(angle)
-    rows = (torch.cos(angle) * scale, -torch.sin(angle) * scale, zero, torch.sin(angle) * scale, torch.cos(angle) * scale)
+    rows = (
+        torch.cos(angle) * scale,
+        -torch.sin(angle) * scale,
+        zero,
+        torch.sin(angle) * scale,
+        torch.cos(angle) * scale,
+    )
     matrices = torch.stack([*rows, zero], 1).reshape(count, 2, 3).to(images)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False).clamp(0, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -12,11 +11,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from robustboard.models.recipe import Head
 from robustboard.models.training.augmentation import augment
 from robustboard.models.training.settings import TrainingSettings
+from torch import Tensor, nn
 
 Perturb = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 """(model, images, labels, keys (N,) int64) -> perturbed images: the attack of adversarial training."""
@@ -65,7 +63,7 @@ def train(
     generator. Raises `TrainingError` when the loss is not finite, when accuracy is still at chance half-way, or when
     the resume file belongs to other settings.
     """
-    network.to(workplace.device, memory_format=torch.channels_last)
+    network.to(workplace.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = images.to(workplace.device)
     labels = labels.to(workplace.device)
     optimizer = torch.optim.SGD(
@@ -87,11 +85,9 @@ def train(
         network.train()
         total_loss, correct, seen = 0.0, 0, 0
         for step, (batch, target, keys) in enumerate(_batches(images, labels, settings, epoch)):
-            if perturb is not None:
-                with _autocast(workplace):
-                    batch = perturb(network, batch, target, keys)
             with _autocast(workplace):
-                logits = network(batch.contiguous(memory_format=torch.channels_last)).float()
+                seen_batch = batch if perturb is None else perturb(network, batch, target, keys)
+                logits = network(seen_batch.contiguous(memory_format=torch.channels_last)).float()
             loss = _loss(logits, target, head, settings)
             if not math.isfinite(loss.item()):
                 raise TrainingError(f"the loss is {loss.item()} at epoch {epoch + 1}, step {step + 1}: lower the learning rate")
@@ -164,7 +160,7 @@ def _save(
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     torch.save(state, unfinished)
-    os.replace(unfinished, path)
+    unfinished.replace(path)
 
 
 def _resume(

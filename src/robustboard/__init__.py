@@ -1,7 +1,7 @@
 """Robustboard: how robust is a small image classifier, and how far can that number be believed?
 
-    robustboard.evaluate(model, images, labels, attacks=["bim", "cw"])
-    robustboard.load_model("mnist/relog")
+robustboard.evaluate(model, images, labels, attacks=["bim", "cw"])
+robustboard.load_model("mnist/relog")
 """
 
 from robustboard.benchmark.api import evaluate
