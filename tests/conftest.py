@@ -1,0 +1,61 @@
+"""What the tests share: where real data is, and models whose answers are known."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+ROOT = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(2)
+
+
+def data_folder() -> Path | None:
+    """The folder with MNIST and CIFAR-10, from $ROBUSTBOARD_DATA or beside the checkout; None where there is none."""
+    for place in (os.environ.get("ROBUSTBOARD_DATA"), str(ROOT.parent / "shared" / "data")):
+        if place and (Path(place) / "MNIST" / "raw" / "t10k-images-idx3-ubyte").is_file():
+            return Path(place).resolve()
+    return None
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The real data, or a skip that says what is missing."""
+    folder = data_folder()
+    if folder is None:
+        pytest.skip("MNIST and CIFAR-10 are not on this machine: set ROBUSTBOARD_DATA to run this test")
+    return folder
+
+
+class Linear(nn.Module):
+    """Z = W x + b over flattened images: the model whose every distance is known."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+        self.bias = nn.Parameter(torch.zeros(len(weight)) if bias is None else bias.clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ self.weight.T + self.bias
+
+
+def linear_problem(
+    classes: int = 2, count: int = 24, shape: tuple[int, int, int] = (1, 5, 5), low: float = 0.2, high: float = 0.8, seed: int = 0
+) -> tuple[Linear, Tensor, Tensor]:
+    """A random linear model, images uniform in [low, high], and as labels the model's own answers."""
+    generator = torch.Generator().manual_seed(seed)
+    features = shape[0] * shape[1] * shape[2]
+    model = Linear(torch.randn(classes, features, generator=generator), 0.1 * torch.randn(classes, generator=generator))
+    images = low + (high - low) * torch.rand(count, *shape, generator=generator)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    return model, images, labels
+
+
+def keys(count: int, seed: int = 0) -> Tensor:
+    """Keys for `count` examples."""
+    return torch.arange(count, dtype=torch.int64) * 7919 + seed
