@@ -1,0 +1,53 @@
+# make benchmark   set up .venv, attack the quick models, print the tables
+# make test        set up .venv, run the tests
+# Set ROBUSTBOARD_DATA=FOLDER for MNIST and CIFAR-10; without it they are downloaded, or their rows say why not.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := leaderboards/runs
+
+# A file that is new or gone changes the list, and with it the name of the mark: the links into .venv are then made anew.
+LAYOUT := $(shell find src attacks models benchmark \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' \) | sort | cksum | cut -d ' ' -f 1)
+READY := $(VENV)/.ready-$(LAYOUT)
+
+.PHONY: benchmark test setup smoke lint train leaderboards clean
+
+benchmark: $(READY)
+	$(BIN)/robustboard run --protocol quick
+
+test: $(READY)
+	$(BIN)/pytest -n 2
+
+smoke: $(READY)
+	rm -rf $(RUN)/smoke
+	$(BIN)/robustboard run --protocol smoke --models relu
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# make train MODEL=mnist/relog
+train: $(READY)
+	$(BIN)/robustboard train $(MODEL)
+
+# The committed boards: runs what is missing of the standard protocol, then renders leaderboards/README.md and the README's tables.
+leaderboards: $(READY)
+	$(BIN)/robustboard run --protocol standard --quiet
+	$(BIN)/robustboard report leaderboards/results --write leaderboards/README.md --into README.md
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version); name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+		--config-settings editable_mode=strict --editable '.[dev]'
+	rm -f $(VENV)/.ready-*
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
