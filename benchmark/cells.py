@@ -84,7 +84,12 @@ class Cell:
 def build(subject: Subject) -> BuiltModel:
     """Build a subject's network and hash it. Raises `ModelFaultError` or `InputError` when that fails."""
     network = subject.build()
-    return BuiltModel(subject, network, subject.weights_sha256 or weights_sha256(network), count_parameters(network))
+    return BuiltModel(
+        subject,
+        network,
+        subject.weights_sha256 or weights_sha256(network),
+        subject.parameters or count_parameters(network),
+    )
 
 
 def chosen_attacks(protocol: Protocol, names: Sequence[str] | None) -> list[AttackCard]:

@@ -21,7 +21,7 @@ from torch import nn
 class Subject:
     """A model to attack: its name within its data set, where it comes from, and how to build it.
 
-    `weights_sha256` is "" where it is known only once the model is built.
+    `weights_sha256` is "" and `parameters` 0 where they are known only once the model is built.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Subject:
     head: Head
     build: Callable[[], nn.Module]
     weights_sha256: str = ""
+    parameters: int = 0
     expected_clean_accuracy: float | None = None
 
 
@@ -92,6 +93,7 @@ def _from_card(card: ModelCard, home: Path) -> Subject:
         head=card.head,
         build=build,
         weights_sha256=card.sha256,
+        parameters=card.parameters,
         expected_clean_accuracy=card.clean_accuracy,
     )
 

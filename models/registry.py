@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 import torch
 from pydantic import TypeAdapter, ValidationError
-from robustboard.models.architectures import build_network
+from robustboard.models.architectures import build_network, fold_batch_norm
 from robustboard.models.recipe import Head, parse_recipe
 from robustboard.models.training.settings import TrainingSettings
 from safetensors import SafetensorError
@@ -70,9 +70,10 @@ def select_cards(patterns: Sequence[str], home: Path = HOME) -> list[ModelCard]:
     return [card for card in cards if any(_matches(card, pattern) for pattern in patterns)]
 
 
-def load_model(name: str | ModelCard, home: Path = HOME) -> nn.Module:
+def load_model(name: str | ModelCard, home: Path = HOME, *, folded: bool = True) -> nn.Module:
     """The trained network of a registry entry, in evaluation mode, float32, on the CPU: images (N, C, H, W) in [0, 1] to
-    logits (N, 10). Raises `RegistryError` for an unknown name and for a checkpoint that is missing, damaged, or of
+    logits (N, 10). `folded` merges batch normalisation into the layers before it: the same function, faster; without it the
+    network can be trained on. Raises `RegistryError` for an unknown name and for a checkpoint that is missing, damaged, or of
     another hash than its entry's."""
     card = name if isinstance(name, ModelCard) else _card_named(name, home)
     network = build_network(card.dataset, parse_recipe(card.recipe))
@@ -85,7 +86,7 @@ def load_model(name: str | ModelCard, home: Path = HOME) -> nn.Module:
         raise RegistryError(
             f"{card.name}: checkpoint {card.checkpoint} does not fit recipe {card.recipe!r}: {trouble}"
         ) from trouble
-    return network.eval()
+    return fold_batch_norm(network.eval()) if folded else network.eval()
 
 
 def save_checkpoint(network: nn.Module, path: Path) -> str:

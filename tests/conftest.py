@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[1]
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 def data_folder() -> Path | None:

@@ -5,10 +5,13 @@ No files, no data, no training here. One file a network family; what every famil
 
 from __future__ import annotations
 
+from robustboard.models.architectures.blocks import fold_batch_norm
 from robustboard.models.architectures.cnn import digits_network, mnist_network
 from robustboard.models.architectures.vgg import cifar10_network
 from robustboard.models.recipe import Recipe
 from torch import nn
+
+__all__ = ["IMAGE_SHAPES", "NETWORKS", "build_network", "fold_batch_norm"]
 
 NETWORKS = {"digits": digits_network, "mnist": mnist_network, "cifar10": cifar10_network}
 IMAGE_SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}

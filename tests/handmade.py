@@ -1,0 +1,127 @@
+"""Result cells and manifests made by hand, for the tests of what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from robustboard.benchmark.results import (
+    SCHEMA,
+    AttackBlock,
+    CellResult,
+    Cost,
+    DatasetBlock,
+    EnvironmentBlock,
+    Manifest,
+    ModelBlock,
+    NotRun,
+    Outcome,
+    PerExample,
+    ProtocolBlock,
+)
+from robustboard.benchmark.statistics import wilson
+
+Flag = Literal[0, 1]
+Norm = Literal["linf", "l2", "l0"]
+NORMS: dict[str, Norm] = {"fgsm": "linf", "bim": "linf", "spsa": "linf", "cw": "l2", "jsma": "l0", "max_confidence": "linf"}
+
+
+def flags(values: Sequence[bool | int]) -> list[Flag]:
+    """0/1 as the contract wants them."""
+    return [1 if value else 0 for value in values]
+
+
+def make_cell(
+    model: str = "relu",
+    attack: str = "bim",
+    *,
+    correct: Sequence[bool | int] = (1,) * 20,
+    fooled: Sequence[bool | int] = (1,) * 5 + (0,) * 15,
+    first: int = 0,
+    protocol: str = "standard",
+    version: int = 1,
+    dataset: str = "digits",
+    fingerprint: str = "f" * 64,
+    params: Mapping[str, Any] | None = None,
+    eps: float = 0.2,
+    weights: str = "a" * 64,
+    output: Literal["logits", "probabilities", "log-probabilities"] = "logits",
+    expected: float | None = None,
+    failures: int = 0,
+    seed: int = 0,
+    note: str = "",
+) -> CellResult:
+    """A cell in which `fooled` (of the examples right clean) were fooled and the last `failures` attacks broke a rule."""
+    n = len(correct)
+    hit = [bool(right and wrong) for right, wrong in zip(correct, fooled, strict=True)]
+    robust = sum(bool(right) and not wrong for right, wrong in zip(correct, hit, strict=True))
+    return CellResult(
+        schema=SCHEMA,
+        identity="0" * 64,
+        protocol=ProtocolBlock(protocol, version),
+        dataset=DatasetBlock(dataset, "test", n, list(range(first, first + n)), fingerprint, note),
+        model=ModelBlock(model, weights, 1234, "registry", "softmax", output, expected),
+        attack=AttackBlock(
+            attack, "robustboard", 1, NORMS[attack], "budget", eps, dict(params if params is not None else {"steps": 40})
+        ),
+        outcome=Outcome(
+            clean_accuracy=sum(map(bool, correct)) / n,
+            robust_accuracy=robust / n,
+            robust_accuracy_ci95=wilson(robust, n),
+            n=n,
+            n_fooled=sum(hit),
+            n_attack_failures=failures,
+            unfooled=robust / n,
+            upper_bound_only=failures > 0,
+            failure_reasons={"the candidate is outside the box": failures} if failures else {},
+            distance_quantiles={},
+            robust_accuracy_at=[],
+            confidence_on_fooled=0.7 if any(hit) else None,
+            fooled_after_rounding=sum(hit),
+            from_start=None,
+        ),
+        per_example=PerExample(
+            index=list(range(first, first + n)),
+            correct_clean=flags(correct),
+            fooled=flags(hit),
+            found=flags(hit),
+            distance=[0.1 if found else (None if right else 0.0) for right, found in zip(correct, hit, strict=True)],
+            confidence=[0.7 if found else None for found in hit],
+            clean_confidence=[0.9] * n,
+            attack_failed=flags([position >= n - failures for position in range(n)]),
+            iterations=[1] * n,
+        ),
+        cost=Cost(1.0, 40.0, 40.0, 1_000_000, "cpu", n),
+        environment=EnvironmentBlock(
+            "unknown",
+            False,
+            "3.11",
+            "2.6",
+            "absent",
+            "absent",
+            "0.1.0",
+            "a processor",
+            1,
+            seed,
+            "2024-01-01T00:00:00+00:00",
+            "2024-01-01T00:01:00+00:00",
+        ),
+    )
+
+
+def make_manifest(
+    planned: Mapping[str, Mapping[str, Sequence[str]]],
+    not_run: Sequence[NotRun] = (),
+    *,
+    name: str = "standard",
+    title: str = "standard",
+) -> Manifest:
+    """A manifest of version 1."""
+    plan = {dataset: {model: list(attacks) for model, attacks in models.items()} for dataset, models in planned.items()}
+    return Manifest(ProtocolBlock(name, 1), title, plan, list(not_run))
+
+
+def with_outcome(cell: CellResult, **changes: Any) -> CellResult:
+    """The cell with other numbers in its outcome."""
+    return replace(cell, outcome=replace(cell.outcome, **changes))

@@ -1,0 +1,107 @@
+"""Golden outputs: what an attack returns may change only together with its version. `python tests/test_attacks_golden.py` rewrites them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import keys
+from robustboard.attacks.attack import attack_cards
+from robustboard.attacks.projections import norms
+from torch import Tensor, nn
+
+GOLDEN = Path(__file__).parent / "golden_attacks.json"
+TOLERANCE = 2e-3
+REWRITE = "python tests/test_attacks_golden.py"
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "bim": {"steps": 10, "step": 0.125},
+    "bim_ce": {"steps": 10, "step": 0.125},
+    "cw": {"start_steps": 25, "steps": 25},
+    "cw_cold": {"searches": 3, "steps": 25, "rate": 0.05, "initial_c": 1.0},
+    "ddn": {"steps": 25},
+    "max_confidence": {"steps": 10, "step": 0.125},
+    "pgd": {"steps": 10, "step": 0.125, "restarts": 2},
+    "pgd_ce": {"steps": 10, "step": 0.125, "restarts": 2},
+    "spsa": {"directions": 16, "iterations": 10},
+}
+"""Small and fixed: they are part of what the file stores. An attack that is not named runs at its defaults."""
+
+Summary = list[list[float]]
+
+
+def problem() -> tuple[nn.Module, Tensor, Tensor]:
+    """A two-layer network of fixed weights and four images, labelled by it; one label is wrong from the start."""
+    generator = torch.Generator().manual_seed(20240505)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(18, 12), nn.ReLU(), nn.Linear(12, 5))
+    images = torch.rand(4, 2, 3, 3, generator=generator)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
+        labels = network(images).argmax(1)
+    labels[3] = (labels[3] + 1) % 5
+    return network, images, labels
+
+
+def summary(name: str) -> Summary:
+    """For each example L2, L∞ and iterations of what the attack returns: coarse enough for every machine to agree on."""
+    network, images, labels = problem()
+    card = attack_cards()[name]
+    epsilon = {"linf": 0.15, "l2": 1.0, "l0": 14.0}[card.norm]
+    proposal = card.bind(**PARAMETERS.get(name, {}))(network, images, labels, keys(4), epsilon=epsilon)
+    change = proposal.images - images
+    columns = zip(norms(change, "l2").tolist(), norms(change, "linf").tolist(), proposal.iterations.tolist(), strict=True)
+    return [[round(euclidean, 3), round(largest, 3), steps] for euclidean, largest, steps in columns]
+
+
+def stored() -> dict[str, Any]:
+    golden: dict[str, Any] = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    return golden
+
+
+def differs(first: Summary, second: Summary) -> bool:
+    return not torch.allclose(torch.tensor(first), torch.tensor(second), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", list(attack_cards()))
+def test_output_changes_only_with_the_version(name: str) -> None:
+    golden = stored()
+    assert name in golden, f"{name} has no golden output: run `{REWRITE}` and commit the file"
+    version = attack_cards()[name].version
+    assert golden[name]["version"] == version, (
+        f"{name} is at version {version}, its golden output at {golden[name]['version']}: run `{REWRITE}` and commit the file"
+    )
+    found = summary(name)
+    assert not differs(found, golden[name]["summary"]), (
+        f"{name} returns something else than before, {found} instead of {golden[name]['summary']}, and is still at version "
+        f"{version}: raise the version in its register(...), so that old results are not reused, and run `{REWRITE}`"
+    )
+
+
+def test_no_golden_output_is_left_of_an_attack_that_is_gone() -> None:
+    assert sorted(stored()) == sorted(attack_cards())
+
+
+def test_golden_outputs_are_not_all_alike() -> None:
+    # A summary that no attack changes would guard nothing: attacks of the same norm must differ, and none may be idle.
+    golden = stored()
+    texts = {name: json.dumps(entry["summary"]) for name, entry in golden.items()}
+    assert len(set(texts.values())) >= 0.7 * len(texts)
+    assert all(any(euclidean > 0 for euclidean, _, _ in entry["summary"]) for entry in golden.values())
+
+
+def rewrite() -> None:
+    """Write the file anew, one line an example, and say which attacks changed without a new version."""
+    old = stored() if GOLDEN.is_file() else {}
+    new = {name: {"version": card.version, "summary": summary(name)} for name, card in attack_cards().items()}
+    for name, entry in new.items():
+        if name in old and old[name]["version"] == entry["version"] and differs(old[name]["summary"], entry["summary"]):
+            print(f"{name}: the output changed and the version ({entry['version']}) did not; raise it before you commit")
+    GOLDEN.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    rewrite()

@@ -1,0 +1,363 @@
+"""What holds for every attack on every model: box, budget, independence of batch-mates, no side effects, keys decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from attack_problems import (
+    QUICK,
+    Rows,
+    Wrapped,
+    attack_names,
+    binary_images,
+    budget,
+    centred_problem,
+    distances,
+    is_fooled,
+    run_quickly,
+    two_layer_problem,
+)
+from conftest import keys
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from robustboard.attacks.attack import AttackCard, attack_cards
+from robustboard.attacks.bim import bim
+from robustboard.attacks.jsma import jsma
+from robustboard.attacks.losses import margin
+from robustboard.attacks.pgd import pgd
+from robustboard.attacks.spsa import estimate_gradient, spsa
+from torch import Tensor, nn
+
+EVERY = attack_names()
+BOUND = [name for name, card in attack_cards().items() if card.aim != "minimum" or card.norm == "l0"]
+RANDOM = [name for name in ("pgd", "pgd_ce", "spsa") if name in EVERY]
+DETERMINISTIC = [name for name in ("fgsm", "bim", "cw", "cw_cold", "jsma", "max_confidence") if name in EVERY]
+SCHEDULED = [name for name, card in attack_cards().items() if {"steps", "step"} <= set(card.parameters())]
+
+
+def assert_in_box_and_budget(name: str, candidates: Tensor, images: Tensor, epsilon: float) -> None:
+    assert candidates.shape == images.shape
+    assert candidates.dtype == images.dtype
+    assert bool(torch.isfinite(candidates).all())
+    assert float(candidates.min()) >= 0
+    assert float(candidates.max()) <= 1
+    if name in BOUND:
+        assert float(distances(name, candidates, images).max()) <= epsilon + 1e-6
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=4, derandomize=True, deadline=None)
+@given(seed=st.integers(0, 10_000), share=st.sampled_from([0.01, 0.3, 1.0]), saturated=st.booleans())
+def test_candidates_stay_in_box_and_budget_on_any_network(name: str, seed: int, share: float, saturated: bool) -> None:
+    model, images, labels = two_layer_problem(seed, count=4)
+    if saturated:
+        images = images.round()
+    epsilon = share * budget(name, images)
+    candidates = run_quickly(name, model, images, labels, epsilon=epsilon).images
+    assert_in_box_and_budget(name, candidates, images, epsilon)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_budget_of_the_whole_box_stays_in_the_box(name: str) -> None:
+    model, _, _ = centred_problem(3)
+    images = binary_images(6)
+    labels = model(images).argmax(1)
+    epsilon = {"linf": 1.0, "l2": 5.0, "l0": 25.0}[attack_cards()[name].norm]
+    candidates = run_quickly(name, model, images, labels, epsilon=epsilon).images
+    assert_in_box_and_budget(name, candidates, images, epsilon)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name in BOUND])
+def test_epsilon_zero_gives_the_image_back(name: str) -> None:
+    model, images, labels = two_layer_problem()
+    assert torch.equal(run_quickly(name, model, images, labels, epsilon=0.0).images, images)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_batch_mates_do_not_matter(name: str) -> None:
+    model, images, labels = two_layer_problem(1)
+    seeds = keys(12)
+    together = run_quickly(name, model, images, labels, seeds=seeds).images
+    size, fooled = distances(name, together, images), is_fooled(model, together, labels)
+    for batch in (1, 5):
+        parts = [
+            run_quickly(name, model, images[at : at + batch], labels[at : at + batch], seeds=seeds[at : at + batch]).images
+            for at in range(0, 12, batch)
+        ]
+        apart = torch.cat(parts)
+        assert torch.equal(is_fooled(model, apart, labels), fooled)
+        assert torch.allclose(distances(name, apart, images), size, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_order_of_the_batch_does_not_matter(name: str) -> None:
+    model, images, labels = two_layer_problem(2)
+    seeds = keys(12)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    straight = run_quickly(name, model, images, labels, seeds=seeds)
+    shuffled = run_quickly(name, model, images[order], labels[order], seeds=seeds[order])
+    assert torch.allclose(straight.images[order], shuffled.images, atol=1e-3)
+    assert torch.equal(straight.iterations[order], shuffled.iterations)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_one_example_is_a_batch_and_no_row_is_left_out(name: str) -> None:
+    model, images, labels = two_layer_problem(3)
+    images, labels = images[:1], labels[:1]
+    proposal = run_quickly(name, model, images, labels)
+    assert proposal.images.shape == images.shape
+    assert proposal.iterations.shape == (1,)
+    assert proposal.iterations.dtype == torch.int64
+
+
+class Relabelled(Wrapped):
+    """The same network with its classes in another order."""
+
+    def __init__(self, network: nn.Module, order: Tensor) -> None:
+        super().__init__(network)
+        self.order = order
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images)[:, self.order]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_names_of_the_classes_do_not_matter(name: str) -> None:
+    model, images, labels = two_layer_problem(4)
+    order = torch.tensor([2, 0, 3, 1])
+    renamed = order.argsort()[labels]
+    plain = run_quickly(name, model, images, labels).images
+    relabelled = run_quickly(name, Relabelled(model, order), images, renamed).images
+    assert torch.allclose(plain, relabelled, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_two_and_many_classes_and_an_always_wrong_batch(name: str) -> None:
+    for classes in (2, 5):
+        model, images, labels = two_layer_problem(5, classes=classes, count=5)
+        epsilon = budget(name, images)
+        assert_in_box_and_budget(name, run_quickly(name, model, images, labels).images, images, epsilon)
+        wrong = (labels + 1) % classes
+        candidates = run_quickly(name, model, images, wrong).images
+        assert_in_box_and_budget(name, candidates, images, epsilon)
+        assert bool(is_fooled(model, candidates, wrong).all()), "what is wrong already stays wrong"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_constant_model_is_survived(name: str) -> None:
+    # No gradient, no pair, no success: finite images in the box, and the label as it was.
+    _, images, labels = two_layer_problem()
+
+    class Constant(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = torch.tensor([3.0, 0.0, -1.0, 2.0]).expand(len(images), 4)
+            return logits + 0 * images.flatten(1).sum(1, keepdim=True)
+
+    labels = torch.zeros_like(labels)
+    candidates = run_quickly(name, Constant(), images, labels).images
+    assert_in_box_and_budget(name, candidates, images, budget(name, images))
+    assert not bool(is_fooled(Constant(), candidates, labels).any())
+    if attack_cards()[name].aim == "minimum":
+        assert torch.equal(candidates, images), "a minimum-norm attack that found nothing returns the image itself"
+
+
+def with_flags() -> tuple[nn.Module, Tensor, Tensor]:
+    """A network whose modules are in different modes, of which one is a frozen parameter and another has a gradient."""
+    inner, images, labels = two_layer_problem(6)
+    model = nn.Sequential(inner, nn.Dropout(0.5), nn.BatchNorm1d(4))
+    model.train()
+    model[1].eval()
+    model[2].eval()
+    model[2].weight.requires_grad_(False)  # type: ignore[operator,union-attr]
+    first = next(model.parameters())
+    first.grad = torch.full_like(first, 0.25)
+    return model, images, labels
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_model_and_global_random_state_are_left_as_they_were(name: str) -> None:
+    model, images, labels = with_flags()
+    modes = [module.training for module in model.modules()]
+    wants = [parameter.requires_grad for parameter in model.parameters()]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    inputs = images.clone(), labels.clone()
+    random = torch.get_rng_state()
+    run_quickly(name, model, images, labels)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == wants
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    first, *others = model.parameters()
+    assert first.grad is not None
+    assert bool((first.grad == 0.25).all())
+    assert all(parameter.grad is None for parameter in others)
+    assert torch.equal(images, inputs[0]), "the caller's images are not written to"
+    assert torch.equal(labels, inputs[1])
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_it_works_where_the_caller_has_switched_gradients_off(name: str) -> None:
+    model, images, labels = two_layer_problem()
+    with torch.no_grad():
+        inside = run_quickly(name, model, images, labels).images
+    assert torch.equal(inside, run_quickly(name, model, images, labels).images)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_keys_decide_the_path(name: str) -> None:
+    model, images, labels = two_layer_problem(7)
+    # ε too small to fool: the whole path is walked.
+    first = run_quickly(name, model, images, labels, epsilon=0.01, seeds=keys(12)).images
+    again = run_quickly(name, model, images, labels, epsilon=0.01, seeds=keys(12)).images
+    other = run_quickly(name, model, images, labels, epsilon=0.01, seeds=keys(12, seed=1)).images
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_attacks_without_chance_ignore_the_keys(name: str) -> None:
+    model, images, labels = two_layer_problem(7)
+    first = run_quickly(name, model, images, labels, seeds=keys(12)).images
+    assert torch.equal(first, run_quickly(name, model, images, labels, seeds=keys(12, seed=1)).images)
+
+
+def best_margin(model: nn.Module, images: Tensor, labels: Tensor, candidates: Tensor) -> Tensor:
+    with torch.no_grad():
+        return margin(model(candidates), labels)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_more_steps_of_the_same_length_never_lower_the_margin(seed: int) -> None:
+    model, images, labels = two_layer_problem(seed)
+    margins = [
+        best_margin(model, images, labels, bim(model, images, labels, keys(12), epsilon=0.05, steps=steps, step=0.25).images)
+        for steps in (4, 5, 8, 16, 32)
+    ]
+    for fewer, more in zip(margins, margins[1:], strict=False):
+        assert bool((more >= fewer - 1e-6).all())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_more_restarts_never_lower_the_margin(seed: int) -> None:
+    model, images, labels = two_layer_problem(seed)
+    margins = [
+        best_margin(
+            model, images, labels, pgd(model, images, labels, keys(12), epsilon=0.05, steps=5, step=0.2, restarts=n).images
+        )
+        for n in (1, 2, 3, 5)
+    ]
+    for fewer, more in zip(margins, margins[1:], strict=False):
+        assert bool((more >= fewer - 1e-6).all())
+    assert bool((margins[-1] > margins[0] + 1e-6).any()), "a restart that draws the same start would change nothing"
+
+
+@pytest.mark.parametrize("name", ["bim", "pgd", "spsa"])
+def test_the_returned_iterate_is_no_worse_than_the_image(name: str) -> None:
+    # Keep-best: at a step as long as the ball the last iterate often is worse than the first.
+    for seed in range(3):
+        model, images, labels = two_layer_problem(seed)
+        parameters: dict[str, Any] = {"rate": 0.5} if name == "spsa" else {"step": 2.0}
+        candidates = run_quickly(name, model, images, labels, epsilon=0.05, **parameters).images
+        before, after = best_margin(model, images, labels, images), best_margin(model, images, labels, candidates)
+        if name == "pgd":  # it starts elsewhere, so only most of the examples are bound to gain
+            assert float((after >= before).float().mean()) > 0.8
+        else:
+            assert bool((after >= before - 1e-6).all())
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_schedules_that_cannot_reach_the_edge_are_refused(name: str) -> None:
+    model, images, labels = two_layer_problem(count=2)
+    card = attack_cards()[name]
+    with pytest.raises(ValueError, match="reach"):
+        card.function(model, images, labels, keys(2), epsilon=0.1, steps=9, step=0.1)
+    with pytest.raises(ValueError, match="reach"):
+        card.bind(steps=9, step=0.1)
+    card.function(model, images, labels, keys(2), epsilon=0.1, steps=10, step=0.1)  # exactly ε is enough
+
+
+@pytest.mark.parametrize("theta", [0.0, 2.0, -1.5])
+def test_jsma_refuses_a_theta_that_is_no_change_of_a_feature(theta: float) -> None:
+    model, images, labels = two_layer_problem(count=2)
+    with pytest.raises(ValueError, match="theta"):
+        jsma(model, images, labels, keys(2), epsilon=4, theta=theta)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_unknown_parameters_are_refused_by_name(name: str) -> None:
+    card: AttackCard = attack_cards()[name]
+    with pytest.raises(ValueError, match="no_such_parameter"):
+        card.bind(no_such_parameter=1)
+    bound = card.bind(**QUICK.get(name, {}))
+    model, images, labels = two_layer_problem()
+    epsilon = budget(name, images)
+    assert torch.equal(
+        bound(model, images, labels, keys(12), epsilon=epsilon).images, run_quickly(name, model, images, labels).images
+    )
+
+
+class RefusesGradients(nn.Module):
+    """A model behind an API: there is no graph to be had."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or images.requires_grad:
+            raise RuntimeError("this model gives no gradients")
+        logits: Tensor = self.network(images)
+        return logits
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if not attack_cards()[name].needs_gradient])
+def test_a_gradient_free_attack_never_asks_for_a_gradient(name: str) -> None:
+    model, images, labels = two_layer_problem()
+    plain = run_quickly(name, model, images, labels).images
+    assert torch.equal(run_quickly(name, RefusesGradients(model), images, labels).images, plain)
+
+
+@pytest.mark.parametrize("cap", [2, 7, 64, 100, 4096])
+def test_the_row_cap_bounds_an_estimate_and_does_not_change_it(cap: int) -> None:
+    model, images, labels = two_layer_problem()
+    reference = estimate_gradient(model, images, labels, None, keys(12), 40, 0.01, 10**9)
+    counted = Rows(model)
+    estimate = estimate_gradient(counted, images, labels, None, keys(12), 40, 0.01, cap)
+    assert max(counted.seen) <= cap
+    assert sum(counted.seen) == 12 * 40 * 2
+    assert torch.allclose(estimate, reference, rtol=1e-3, atol=1e-3 * float(reference.abs().max()))
+
+
+@pytest.mark.parametrize("cap", [4, 16, 100])
+def test_the_row_cap_bounds_every_forward_pass_of_spsa(cap: int) -> None:
+    # 12 images: at a cap of 4 even the look at the current iterates must be split.
+    model, images, labels = two_layer_problem()
+    counted = Rows(model)
+    spsa(counted, images, labels, keys(12), epsilon=0.05, directions=16, iterations=3, row_cap=cap)
+    assert max(counted.seen) <= cap
+
+
+@pytest.mark.parametrize("cap", [1, 5, 1000])
+def test_the_row_cap_bounds_every_forward_pass_of_jsma(cap: int) -> None:
+    model, images, labels = two_layer_problem()
+    counted = Rows(model)
+    proposal = jsma(counted, images, labels, keys(12), epsilon=6, row_cap=cap)
+    assert max(counted.seen) <= cap
+    assert torch.equal(proposal.images, jsma(model, images, labels, keys(12), epsilon=6).images)
+
+
+@pytest.mark.parametrize("name", ["bim", "pgd", "spsa", "jsma"])
+def test_examples_that_are_done_leave_the_batch(name: str) -> None:
+    model, images, labels = two_layer_problem()
+    wrong = labels.clone()
+    wrong[:11] = (labels[:11] + 1) % 4  # eleven are misclassified at once (PGD: at almost any start)
+    counted = Rows(model)
+    directions = {"directions": 4} if name == "spsa" else {}
+    run_quickly(name, counted, images, wrong, epsilon=4 if name == "jsma" else 1e-4, **directions)
+    per_step = {"spsa": 8, "jsma": 3}.get(name, 1)  # rows that one example needs at a step
+    assert counted.seen[0 if name != "jsma" else 1] >= 12, "all are looked at once; jsma has asked one for the classes before"
+    assert len(counted.seen) > 3
+    assert max(counted.seen[2:]) <= per_step

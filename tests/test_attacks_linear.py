@@ -1,0 +1,380 @@
+"""The attacks on linear models, where the smallest perturbation, with and without the box, is known."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Literal
+
+import pytest
+import torch
+from robustboard.attacks.carlini_wagner import cw, cw_cold
+from robustboard.attacks.ddn import ddn
+from robustboard.attacks.jsma import jsma
+from robustboard.attacks.losses import margin
+from robustboard.attacks.max_confidence import confident_error, max_confidence
+from robustboard.attacks.pgd import pgd
+from robustboard.attacks.projections import norms
+from robustboard.attacks.spsa import estimate_gradient, spsa
+from torch import Tensor
+
+from attack_problems import (
+    LogSoftmax,
+    Wrapped,
+    attack_names,
+    binary_images,
+    centred_problem,
+    distances,
+    is_fooled,
+    reaches,
+    run_quickly,
+)
+from conftest import Linear, keys, linear_problem
+
+MARGIN_ATTACKS = ["fgsm", "bim", "pgd", "spsa"]
+COLD: dict[str, Any] = {"searches": 6, "steps": 150, "rate": 0.02, "initial_c": 0.1}
+
+RESOLUTION = 0.03
+"""Below this L2 distance, 1.5 steps of an 8-bit feature in each of 25, what is left of the error is the last step's length."""
+
+
+def gaps(model: Linear, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """For every class the lead of the label over it (N, K), and the slope Wⱼ − W_y of what the attack climbs (N, K, features)."""
+    with torch.no_grad():
+        logits = model(images)
+        lead = logits.gather(1, labels[:, None]) - logits
+        slope = model.weight[None] - model.weight[labels][:, None]
+    return lead, slope
+
+
+def smallest_without_box(model: Linear, images: Tensor, labels: Tensor, order: float) -> Tensor:
+    """min over j ≠ y of lead / ‖Wⱼ − W_y‖ (N, K) in the dual norm `order`; infinite at the label's own class."""
+    lead, slope = gaps(model, images, labels)
+    sizes = torch.linalg.vector_norm(slope, order, dim=2)
+    return (lead / sizes.clamp_min(1e-30)).scatter(1, labels[:, None], torch.inf)
+
+
+def smallest_in_box(model: Linear, images: Tensor, labels: Tensor, norm: Literal["l2", "linf"]) -> Tensor:
+    """Two classes: the optimum is clip(x + λd) (L2) or clip(x + λ sign d) (L∞), at the λ where the margin is 0."""
+    lead, slope = gaps(model, images, labels)
+    rows = torch.arange(len(images))
+    lead, slope = lead[rows, 1 - labels].double(), slope[rows, 1 - labels].double()
+    flat = images.double().flatten(1)
+    direction = slope if norm == "l2" else slope.sign()
+    low, high = torch.zeros(len(flat), dtype=torch.float64), torch.full((len(flat),), 1e3, dtype=torch.float64)
+    for _ in range(80):
+        middle = (low + high) / 2
+        change = (flat + middle[:, None] * direction).clamp(0, 1) - flat
+        enough = (change * slope).sum(1) >= lead
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    change = (flat + high[:, None] * direction).clamp(0, 1) - flat
+    reachable = (change * slope).sum(1) >= lead - 1e-9
+    return torch.where(reachable, norms(change, norm), torch.inf)
+
+
+def boxed_problem() -> tuple[Linear, Tensor, Tensor]:
+    """Two classes in double precision, and images with most features at 0 or 1."""
+    model, images, _ = linear_problem(2, 40, low=-0.6, high=1.6, seed=3)
+    images = images.clamp(0, 1)
+    with torch.no_grad():
+        model.bias -= model(images).mean(0)
+        labels = model(images).argmax(1)
+    return model, images, labels
+
+
+CORNERING: dict[str, dict[str, Any]] = {"fgsm": {}, "bim": {}, "pgd": {"steps": 25}}
+"""From a random start the farthest corner of the ball is 2ε away: 25 steps of ε/10 reach it."""
+
+
+@pytest.mark.parametrize("name", CORNERING)
+def test_fools_exactly_the_examples_whose_linf_minimum_is_below_epsilon(name: str) -> None:
+    model, images, labels = centred_problem(count=40)
+    optimum = smallest_without_box(model, images, labels, 1).amin(1)
+    epsilon = float(optimum.median()) + 1e-4
+    clear = (optimum - epsilon).abs() > 1e-5  # at the boundary itself rounding decides
+    assert 10 < int((optimum < epsilon).sum()) < 30
+    candidates = run_quickly(name, model, images, labels, epsilon=epsilon, **CORNERING[name]).images
+    assert torch.equal(is_fooled(model, candidates, labels)[clear], (optimum < epsilon)[clear])
+
+
+def test_pgd_at_its_defaults_is_not_weaker_than_one_step_on_a_linear_model() -> None:
+    # A schedule that covers ε but not 2ε cannot cross the ball from its random start: FGSM would fool what PGD leaves.
+    model, images, labels = centred_problem(count=200)
+    epsilon = float(smallest_without_box(model, images, labels, 1).amin(1).median())
+    by_pgd = is_fooled(model, pgd(model, images, labels, keys(200), epsilon=epsilon).images, labels)
+    by_fgsm = is_fooled(model, run_quickly("fgsm", model, images, labels, epsilon=epsilon).images, labels)
+    assert float((by_fgsm & ~by_pgd).float().mean()) <= 0.01
+
+
+def test_spsa_fools_what_is_well_within_epsilon_and_never_what_is_beyond() -> None:
+    model, images, labels = centred_problem(count=40)
+    optimum = smallest_without_box(model, images, labels, 1).amin(1)
+    epsilon = float(optimum.median())
+    fooled = is_fooled(model, spsa(model, images, labels, keys(40), epsilon=epsilon).images, labels)
+    assert bool(fooled[optimum < 0.8 * epsilon].all())
+    assert not bool(fooled[optimum > epsilon + 1e-6].any())
+
+
+@pytest.mark.parametrize("name", CORNERING)
+def test_fools_exactly_what_the_box_lets_it_fool(name: str) -> None:
+    model, images, labels = boxed_problem()
+    optimum = smallest_in_box(model, images, labels, "linf")
+    epsilon = float(optimum.median()) + 1e-4
+    unboxed = smallest_without_box(model, images, labels, 1).amin(1)
+    assert float((optimum / unboxed).median()) > 1.2, "the box must matter for this test to say anything"
+    clear = (optimum - epsilon).abs() > 1e-5
+    candidates = run_quickly(name, model, images, labels, epsilon=epsilon, **CORNERING[name]).images
+    assert torch.equal(is_fooled(model, candidates, labels)[clear], (optimum < epsilon)[clear])
+
+
+@pytest.mark.parametrize(
+    ("attack", "parameters", "bound"), [(cw, {}, 1.02), (ddn, {}, 1.05), (cw_cold, COLD, 1.1)], ids=["cw", "ddn", "cw_cold"]
+)
+def test_finds_the_smallest_l2_perturbation_of_two_classes(attack: Any, parameters: dict[str, Any], bound: float) -> None:
+    model, images, labels = centred_problem(count=36)
+    optimum = smallest_without_box(model, images, labels, 2).amin(1)
+    candidates = attack(model, images, labels, keys(36), **parameters).images
+    assert bool(is_fooled(model, candidates, labels).all())
+    ratio = (norms(candidates - images, "l2") / optimum)[optimum > RESOLUTION]
+    assert len(ratio) >= 20
+    assert float(ratio.min()) > 1 - 1e-4, "nothing adversarial is nearer than the optimum"
+    assert float(ratio.max()) < bound
+
+
+@pytest.mark.parametrize(
+    ("attack", "parameters", "bound"), [(cw, {}, 1.05), (ddn, {}, 1.15), (cw_cold, COLD, 1.15)], ids=["cw", "ddn", "cw_cold"]
+)
+def test_finds_the_smallest_l2_perturbation_in_an_active_box(attack: Any, parameters: dict[str, Any], bound: float) -> None:
+    model, images, labels = boxed_problem()
+    optimum = smallest_in_box(model, images, labels, "l2")
+    assert bool(torch.isfinite(optimum).all())
+    assert float((optimum / smallest_without_box(model, images, labels, 2).amin(1)).median()) > 1.1, "the box must matter"
+    candidates = attack(model, images, labels, keys(len(images)), **parameters).images
+    assert bool(is_fooled(model, candidates, labels).all())
+    ratio = (norms(candidates - images, "l2") / optimum)[optimum > RESOLUTION]
+    assert len(ratio) >= 30
+    assert float(ratio.min()) > 1 - 1e-4
+    assert float(ratio.max()) < bound
+
+
+def test_carlini_wagner_reaches_nine_tenths_of_the_optimum_on_ten_classes() -> None:
+    model, images, labels = centred_problem(10, 30)
+    optimum = smallest_without_box(model, images, labels, 2).amin(1)
+    candidates = cw(model, images, labels, keys(30)).images
+    found = torch.where(is_fooled(model, candidates, labels), norms(candidates - images, "l2"), torch.inf)
+    best, largest = optimum.mean(), optimum.max()
+    optimality = 1 - (found.clamp_max(largest).mean() - best) / (largest - best)
+    assert float(optimality) >= 0.9
+    assert bool((found >= optimum * (1 - 1e-4)).all())
+
+
+@pytest.mark.parametrize(("attack", "parameters"), [(cw, {}), (ddn, {}), (cw_cold, COLD)], ids=["cw", "ddn", "cw_cold"])
+def test_targeted_minimum_is_that_of_the_target_and_not_of_the_nearest_class(attack: Any, parameters: dict[str, Any]) -> None:
+    # Towards the second of three classes by distance; where a third class leads at its boundary the bound is only a lower one.
+    model, images, labels = centred_problem(3, 24)
+    by_class = smallest_without_box(model, images, labels, 2)
+    targets = by_class.argsort(1)[:, 1]
+    bound = by_class.gather(1, targets[:, None]).squeeze(1)
+    candidates = attack(model, images, labels, keys(24), targets=targets, **parameters).images
+    assert bool(reaches(model, candidates, targets).all())
+    assert bool((norms(candidates - images, "l2") >= bound * (1 - 1e-4)).all())
+
+
+@pytest.mark.parametrize("name", ["fgsm", "fgsm_ce", "bim", "bim_ce", "pgd", "pgd_ce", "spsa", "cw", "cw_cold", "ddn", "jsma"])
+def test_targets_are_reached(name: str) -> None:
+    # ε is twice what one step towards the target needs, so that a refusal is the attack's doing.
+    model, images, labels = centred_problem(3, 24, seed=2)
+    targets = (labels + 1) % 3
+    lead, slope = gaps(model, images, labels)
+    best = (images.flatten(1) + 0.3 * slope[torch.arange(24), targets].sign()).clamp(0, 1).reshape(images.shape)
+    easy = reaches(model, best, targets)
+    assert int(easy.sum()) >= 18
+    images, labels, targets = images[easy], labels[easy], targets[easy]
+    epsilon = 24.0 if name == "jsma" else 0.3
+    strength = {"iterations": 60} if name == "spsa" else {"searches": 6} if name == "cw_cold" else {}
+    candidates = run_quickly(name, model, images, labels, epsilon=epsilon, targets=targets, **strength).images
+    assert bool(reaches(model, candidates, targets).all())
+
+
+def reference_jsma(model: Linear, image: Tensor, label: int, budget: int, theta: float) -> tuple[int, Tensor] | None:
+    """Papernot et al. 2016, algorithm 3, in plain loops: the fewest steps over all targets, and the image there."""
+    successes = []
+    for target in set(range(len(model.weight))) - {label}:
+        flat = image.flatten().clone()
+        alpha = model.weight[target].detach()
+        beta = model.weight.detach().sum(0) - alpha
+        for step in range(budget // 2 + 1):
+            logits = model.weight.detach() @ flat + model.bias.detach()
+            lead = float(margin(logits[None], torch.tensor([label])))
+            if lead > 0:
+                successes.append((step, -lead, flat))
+                break
+            choices = []
+            movable = [i for i in range(len(flat)) if (flat[i] < 1 if theta > 0 else flat[i] > 0)]
+            for p, q in itertools.combinations(movable, 2):
+                a, b = float(alpha[p] + alpha[q]), float(beta[p] + beta[q])
+                if (a > 0 and b < 0) if theta > 0 else (a < 0 and b > 0):
+                    choices.append((-a * b, p, q))
+            if not choices:
+                break
+            _, p, q = max(choices)
+            flat[[p, q]] = (flat[[p, q]] + theta).clamp(0, 1)
+    if not successes:
+        return None
+    steps, _, flat = min(successes, key=lambda success: success[:2])
+    return steps, flat.reshape(image.shape)
+
+
+@pytest.mark.parametrize("theta", [1.0, -1.0, 0.4])
+def test_jsma_follows_the_paper_step_by_step(theta: float) -> None:
+    model, images, labels = centred_problem(3, 8, low=0.1, high=0.9)
+    proposal = jsma(model, images, labels, keys(8), epsilon=12, theta=theta)
+    solved = 0
+    for row in range(8):
+        expected = reference_jsma(model, images[row], int(labels[row]), 12, theta)
+        if expected is None:
+            assert torch.equal(proposal.images[row], images[row])
+            continue
+        solved += 1
+        assert int(proposal.iterations[row]) == expected[0]
+        assert torch.allclose(proposal.images[row], expected[1], atol=1e-6)
+    assert solved >= 4
+
+
+@pytest.mark.parametrize("theta", [1.0, -1.0])
+@pytest.mark.parametrize("budget", [0, 1, 2, 5, 12])
+def test_jsma_spends_its_budget_on_whole_steps_of_theta(theta: float, budget: int) -> None:
+    model, images, labels = centred_problem(3, 24, low=0.1, high=0.9)
+    candidates = jsma(model, images, labels, keys(24), epsilon=budget, theta=theta).images
+    touched = candidates != images
+    assert int(norms(candidates - images, "l0").max()) <= budget
+    assert bool((candidates[touched] == (1.0 if theta > 0 else 0.0)).all()), "θ = ±1 drives a feature to the end of its range"
+    assert torch.equal(touched.flatten(1).any(1), is_fooled(model, candidates, labels)), "changed if, and only if, it fools"
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+def test_max_confidence_is_beaten_by_no_vertex_and_no_random_point_of_the_ball(head: Literal["softmax", "sigmoid"]) -> None:
+    # 1×2×3 images: all 64 vertices of the ball, in the box, and 2,000 points inside it.
+    generator = torch.Generator().manual_seed(1)
+    model = Linear(torch.randn(3, 6, generator=generator), 0.3 * torch.randn(3, generator=generator))
+    images = torch.rand(30, 1, 2, 3, generator=generator)
+    labels = torch.randint(3, (30,), generator=generator)  # about two thirds are clean errors
+    epsilon = 0.2
+    vertices = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=6)))
+    inside = 2 * torch.rand(2000, 6, generator=generator) - 1
+    moves = torch.cat([vertices, inside, torch.zeros(1, 6)])
+    candidates = (images.flatten(1)[:, None] + epsilon * moves).clamp(0, 1)
+    with torch.no_grad():
+        scores = confident_error(model(candidates.flatten(0, 1)[:, None]), labels.repeat_interleave(len(moves)), head)
+        best = scores.reshape(30, -1).amax(1)
+        proposed = max_confidence(model, images, labels, keys(30), epsilon=epsilon, head=head).images
+        reached = confident_error(model(proposed), labels, head)
+    wrong_somewhere = best > 0
+    assert int(wrong_somewhere.sum()) >= 20
+    assert bool((reached >= best - 1e-3)[wrong_somewhere].all())
+    assert float((proposed - images).abs().max()) <= epsilon + 1e-6
+
+
+def test_max_confidence_raises_the_confidence_of_clean_errors() -> None:
+    model, images, labels = centred_problem(3, 24)
+    wrong = (labels + 1) % 3  # every example is misclassified from the start
+    with torch.no_grad():
+        before = confident_error(model(images), wrong, "softmax")
+        candidates = run_quickly("max_confidence", model, images, wrong, epsilon=0.05).images
+        after = confident_error(model(candidates), wrong, "softmax")
+    assert bool((after >= before).all())
+    assert float((after - before).median()) > 0.1
+
+
+@pytest.mark.parametrize("shift", [100.0, -100.0])
+@pytest.mark.parametrize("name", attack_names())
+def test_a_constant_added_to_all_logits_changes_nothing(name: str, shift: float) -> None:
+    model, images, labels = centred_problem(3, 12)
+    plain = run_quickly(name, model, images, labels).images
+    shifted = run_quickly(name, Wrapped(model, shift=shift), images, labels).images
+    assert torch.equal(is_fooled(model, plain, labels), is_fooled(model, shifted, labels))
+    before, after = distances(name, plain, images), distances(name, shifted, images)
+    assert torch.allclose(before, after, rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0, 100.0])
+@pytest.mark.parametrize("name", MARGIN_ATTACKS)
+def test_margin_attacks_do_not_care_how_confident_the_model_is(name: str, scale: float) -> None:
+    model, images, labels = centred_problem(3, 24)
+    epsilon = float(smallest_without_box(model, images, labels, 1).amin(1).median()) + 1e-3
+    plain = run_quickly(name, model, images, labels, epsilon=epsilon).images
+    scaled = run_quickly(name, Wrapped(model, scale=scale), images, labels, epsilon=epsilon).images
+    fooled = is_fooled(model, plain, labels)
+    assert 0 < int(fooled.sum()) < 24
+    assert torch.equal(fooled, is_fooled(model, scaled, labels))
+
+
+def test_cross_entropy_gives_up_on_a_confident_model_where_the_margin_does_not() -> None:
+    # In float32 exp(−104) is 0: beyond a margin of 1.04 × 100 the gradient of the cross-entropy is 0 everywhere.
+    model, images, labels = centred_problem(2, 200, low=0.0, high=1.0)
+    with torch.no_grad():
+        sure = margin(model(images), labels) < -1.1
+    images, labels = images[sure], labels[sure]
+    reachable = smallest_in_box(model, images, labels, "linf") < 0.25
+    images, labels = images[reachable], labels[reachable]
+    assert len(images) >= 20
+    confident = Wrapped(model, scale=100.0)
+    by_margin = is_fooled(model, run_quickly("bim", confident, images, labels, epsilon=0.25).images, labels)
+    by_entropy = is_fooled(model, run_quickly("bim_ce", confident, images, labels, epsilon=0.25).images, labels)
+    unscaled = is_fooled(model, run_quickly("bim_ce", model, images, labels, epsilon=0.25).images, labels)
+    assert bool(by_margin.all())
+    assert bool(unscaled.all()), "it is the scale that stops cross-entropy, not the loss"
+    assert float(by_entropy.float().mean()) < 0.1
+
+
+@pytest.mark.parametrize("name", ["cw", "cw_cold", "ddn", "bim"])
+def test_log_probabilities_are_fooled_like_logits(name: str) -> None:
+    model, images, labels = centred_problem(10, 20)
+    epsilon = 0.3 if name == "bim" else None
+    candidates = run_quickly(name, LogSoftmax(model), images, labels, epsilon=epsilon).images
+    assert bool(is_fooled(model, candidates, labels).all())
+
+
+@pytest.mark.parametrize("name", ["cw", "cw_cold"])
+def test_binary_images_are_fooled(name: str) -> None:
+    model, _, _ = centred_problem(10)
+    images = binary_images(20)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    strength = {"searches": 6, "steps": 150} if name == "cw_cold" else {}
+    candidates = run_quickly(name, model, images, labels, **strength).images
+    assert bool(is_fooled(model, candidates, labels).all())
+
+
+def test_every_saturated_feature_that_helps_moves_within_fifty_steps() -> None:
+    model, _, _ = centred_problem(2)
+    images = binary_images(400)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+        near = (margin(model(images), labels) > -0.5) & (margin(model(images), labels) < -0.1)
+    images, labels = images[near], labels[near]
+    assert len(images) >= 5
+    candidates = cw_cold(model, images, labels, keys(len(images)), searches=1, steps=50, initial_c=100.0).images
+    assert bool(is_fooled(model, candidates, labels).all())
+    _, slope = gaps(model, images, labels)
+    slope = slope[torch.arange(len(images)), 1 - labels]
+    flat = images.flatten(1)
+    helps = ((flat == 0) & (slope > 0.1)) | ((flat == 1) & (slope < -0.1))
+    moved = (candidates.flatten(1) - flat).abs()
+    assert int(helps.sum()) > 20
+    assert float(moved[helps].min()) > 1e-3
+
+
+def test_the_spsa_estimate_points_along_the_gradient() -> None:
+    model, images, labels = centred_problem(3, 8)
+    estimate = estimate_gradient(model, images, labels, None, keys(8), 1000, 0.01, 1024).flatten(1)
+    with torch.no_grad():
+        logits = model(images)
+        runner_up = logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
+        true = model.weight[runner_up] - model.weight[labels]
+        # Nowhere within δ may another class take the runner-up's place, or the margin is not linear there.
+        second = logits.sort(1, descending=True).values
+        linear = (second[:, 1] - second[:, 2]) > 0.02 * model.weight.abs().sum(1).max()
+    assert int(linear.sum()) >= 3
+    similarity = torch.nn.functional.cosine_similarity(estimate, true, dim=1)
+    assert float(similarity[linear].min()) > 0.9
+    assert torch.allclose(estimate.norm(dim=1)[linear], true.norm(dim=1)[linear], rtol=0.2), "its length is right as well"

@@ -1,0 +1,126 @@
+"""The recipe grammar: names and recipes are the same thing written twice, and nothing else is a name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from robustboard.models.recipe import Pieces, Recipe, RecipeError, parse_recipe
+from robustboard.models.registry import ModelCard, read_cards
+
+PARTS = ["relu", "relog", "maxout_4", "maxout_1", "minmaxout_4_2", "minmaxout_1_2", "sigmoid_out", "fast_at", "", "softmax_out"]
+MANY = st.integers(2, 500)
+PIECES = st.one_of(st.just(Pieces()), st.builds(Pieces, groups=MANY), st.builds(Pieces, groups=MANY, group_size=MANY))
+RECIPES = st.builds(
+    Recipe,
+    activation=st.sampled_from(["relu", "relog"]),
+    pieces=PIECES,
+    head=st.sampled_from(["softmax", "sigmoid"]),
+    fast_at=st.booleans(),
+)
+
+
+@given(RECIPES)
+def test_every_recipe_is_spelled_and_read_back(recipe: Recipe) -> None:
+    assert parse_recipe(str(recipe)) == recipe
+
+
+@given(RECIPES, RECIPES)
+def test_two_recipes_never_share_a_name(first: Recipe, second: Recipe) -> None:
+    assert (str(first) == str(second)) == (first == second)
+
+
+@given(st.one_of(st.text(max_size=40), st.lists(st.sampled_from(PARTS), max_size=5).map("-".join)))
+@settings(max_examples=400)
+def test_any_text_is_a_name_that_prints_back_or_a_recipe_error(text: str) -> None:
+    try:
+        recipe = parse_recipe(text)
+    except RecipeError:
+        return
+    assert str(recipe) == text
+
+
+@pytest.mark.parametrize("size", [50, 5000])
+def test_a_number_of_any_length_raises_nothing_but_recipe_error(size: int) -> None:
+    # Python refuses to read numbers of more than 4,300 digits, with a ValueError of its own.
+    name = f"relu-maxout_{'9' * size}"
+    try:
+        assert str(parse_recipe(name)) == name
+    except RecipeError as trouble:
+        assert "maxout_9" in str(trouble)  # noqa: PT017  (either answer is right)
+
+
+@pytest.mark.parametrize(("groups", "group_size"), [(1, 3), (0, 1), (1, 0), (-2, 1)])
+def test_pieces_that_cannot_be_spelled_cannot_be_made(groups: int, group_size: int) -> None:
+    # The docstring promises that the two ways are total: a recipe without a readable name must not exist.
+    try:
+        recipe = Recipe(pieces=Pieces(groups, group_size))
+    except ValueError:
+        return
+    assert parse_recipe(str(recipe)) == recipe
+
+
+@pytest.mark.parametrize("card", read_cards().values(), ids=lambda card: card.name)
+def test_every_registry_entry_prints_back(card: ModelCard) -> None:
+    assert str(parse_recipe(card.recipe)) == card.recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("tanh", "'tanh' is no activation"),
+        ("", "'' is no activation"),
+        ("maxout_4", "'maxout_4' is no activation"),
+        ("relu-maxout_1", "'maxout_1'"),
+        ("relu-maxout_04", "'maxout_04'"),
+        ("relu-maxout_", "'maxout_'"),
+        ("relu-maxout_4_2", "'maxout_4_2'"),
+        ("relu-minmaxout_4", "'minmaxout_4'"),
+        ("relu-minmaxout_1_4", "'minmaxout_1_4'"),
+        ("relu-minmaxout_4_1", "'minmaxout_4_1'"),
+        ("relu-", "''"),
+        ("relu--fast_at", "''"),
+        ("relu-fast_At", "'fast_At'"),
+        ("relu-softmax_out", "'softmax_out'"),
+        ("relu-maxout_4\n", r"'maxout_4\n'"),
+        ("relu-maxout_٤", "'maxout_٤'"),
+    ],
+)
+def test_a_wrong_part_is_named(name: str, part: str) -> None:
+    with pytest.raises(RecipeError) as trouble:
+        parse_recipe(name)
+    assert part in str(trouble.value)
+    assert "activation (relu, relog)" in str(trouble.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("relu-fast_at-fast_at", "'fast_at' gives fast_at a second time"),
+        ("relu-sigmoid_out-sigmoid_out", "'sigmoid_out' gives head a second time"),
+        ("relu-maxout_4-minmaxout_2_2", "'minmaxout_2_2' gives pieces a second time"),
+    ],
+)
+def test_a_repeated_part_is_named(name: str, part: str) -> None:
+    with pytest.raises(RecipeError) as trouble:
+        parse_recipe(name)
+    assert part in str(trouble.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("relu-sigmoid_out-maxout_4", "relu-maxout_4-sigmoid_out"),
+        ("relog-fast_at-sigmoid_out", "relog-sigmoid_out-fast_at"),
+        ("relog-fast_at-minmaxout_3_2", "relog-minmaxout_3_2-fast_at"),
+    ],
+)
+def test_parts_out_of_order_are_told_the_order(name: str, right: str) -> None:
+    with pytest.raises(RecipeError) as trouble:
+        parse_recipe(name)
+    assert f"write '{right}'" in str(trouble.value)
+
+
+def test_minmaxout_names_the_group_size_first() -> None:
+    assert parse_recipe("relu-minmaxout_4_2").pieces == Pieces(groups=2, group_size=4)
+    assert parse_recipe("relu-minmaxout_4_2").pieces.total == 8

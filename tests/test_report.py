@@ -1,0 +1,343 @@
+"""Boards and tables from cells made by hand: order, worst cases, what is missing, and what must not stand together."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.protocols import load_protocol
+from robustboard.benchmark.report.board import Board, make_boards, unlike, worst_case
+from robustboard.benchmark.report.publish import BEGIN, END, publish
+from robustboard.benchmark.report.tables import render
+from robustboard.benchmark.results import CellResult, Manifest, NotRun, write_cell, write_manifest
+from robustboard.benchmark.statistics import wilson
+
+from handmade import make_cell, make_manifest, with_outcome
+
+STYLES = ["terminal", "markdown"]
+styles = pytest.mark.parametrize("style", STYLES)
+
+
+def fooled(*positions: int, n: int = 20) -> list[int]:
+    return [1 if position in positions else 0 for position in range(n)]
+
+
+def one_board(cells: list[CellResult], *manifests: Manifest) -> Board:
+    boards = make_boards(cells, manifests)
+    assert len(boards) == 1
+    return boards[0]
+
+
+def save(folder: Path, cells: list[CellResult], manifest: Manifest | None = None) -> None:
+    for cell in cells:
+        write_cell(cell, folder / cell.dataset.name / cell.model.name / f"{cell.attack.name}.json")
+    if manifest is not None:
+        write_manifest(manifest, folder)
+
+
+def test_the_worst_case_is_the_union_of_what_was_fooled() -> None:
+    correct = [0, *[1] * 19]
+    fgsm = make_cell(attack="fgsm", correct=correct, fooled=fooled(1, 2))
+    bim = make_cell(attack="bim", correct=correct, fooled=fooled(2, 3, 4))
+    worst = worst_case([fgsm, bim])
+    # 20 examples, one wrong clean, and 1, 2, 3, 4 fooled by one or the other.
+    assert (worst.robust, worst.n) == (15, 20)
+    assert worst.attacks == ("bim", "fgsm")
+    assert worst.interval == wilson(15, 20)
+    assert worst.accuracy <= min(fgsm.outcome.robust_accuracy, bim.outcome.robust_accuracy)
+
+
+def test_an_attack_on_fewer_examples_lowers_the_worst_case_only_where_it_looked() -> None:
+    whole = make_cell(attack="bim", fooled=fooled(0))
+    few = make_cell(attack="spsa", correct=[1] * 5, fooled=[1, 1, 0, 0, 0])
+    worst = worst_case([whole, few])
+    assert (worst.robust, worst.n) == (18, 20)
+
+
+def test_worst_cases_join_attacks_of_one_norm_only() -> None:
+    row = one_board([make_cell(attack="bim", fooled=fooled(1)), make_cell(attack="cw", fooled=fooled(2, 3))]).rows[0]
+    linf, l2 = row.worst_case("linf"), row.worst_case("l2")
+    assert linf is not None
+    assert l2 is not None
+    assert (linf.robust, l2.robust) == (19, 18)
+    assert row.worst_case("l0") is None
+
+
+def test_rows_are_sorted_by_their_worst_case() -> None:
+    cells = [
+        # Mean over the attacks would put "uneven" first; the worst case puts it last.
+        *(make_cell("even", attack, fooled=fooled(0, 1, 2)) for attack in ("fgsm", "bim")),
+        make_cell("uneven", "fgsm", fooled=fooled()),
+        make_cell("uneven", "bim", fooled=fooled(0, 1, 2, 3)),
+        *(make_cell("strong", attack, fooled=fooled(0)) for attack in ("fgsm", "bim")),
+    ]
+    assert [row.model for row in one_board(cells).rows] == ["strong", "even", "uneven"]
+    assert [row.model for row in one_board(cells[::-1]).rows] == ["strong", "even", "uneven"]
+
+
+def test_a_row_that_is_only_an_upper_bound_stands_below_those_that_are_measured() -> None:
+    failing = make_cell("failing", fooled=fooled(), failures=3)
+    partial = make_cell("partial", fooled=fooled())
+    measured = make_cell("measured", fooled=fooled(*range(19)))
+    manifest = make_manifest({"digits": {"failing": ["bim"], "measured": ["bim"], "partial": ["bim", "spsa"]}})
+    assert one_board([failing, partial, measured], manifest).rows[0].model == "measured"
+
+
+@styles
+def test_an_attack_failure_is_marked_where_the_number_stands_and_below(style: str) -> None:
+    text = render([one_board([make_cell("failing", failures=3)])], style)
+    assert "≤ 75.0" in text
+    assert "▲ failing: bim failed on 3 of 20 examples (the candidate is outside the box): upper bound only." in text
+    # The worst case that joins it is an upper bound as well.
+    assert len(re.findall(r"≤ 75\.0", text)) == 2
+
+
+@styles
+def test_a_missing_cell_is_said(style: str) -> None:
+    manifest = make_manifest({"digits": {"relu": ["bim", "cw"], "relog": ["bim", "cw"]}})
+    cells = [make_cell("relu", "bim"), make_cell("relu", "cw"), make_cell("relog", "bim")]
+    board = one_board(cells, manifest)
+    text = render([board], style)
+    row = next(line for line in text.splitlines() if "relog" in line)
+    assert "missing" in row
+    assert "▲ relog: cw not run yet." in text
+    assert "▲ relu" not in text
+
+
+@styles
+def test_a_planned_model_without_any_result_is_a_row(style: str) -> None:
+    manifest = make_manifest({"digits": {"relu": ["bim"], "relog": ["bim"]}})
+    assert "not run: relog: planned, but no result is here: run again" in render([one_board([make_cell()], manifest)], style)
+
+
+@styles
+def test_rows_that_could_not_run_are_visible_with_their_reason(style: str) -> None:
+    manifest = make_manifest(
+        {"digits": {"relu": ["bim"], "broken": ["bim"]}},
+        [NotRun("digits", "broken", "the model raised"), NotRun("mnist", "", "MNIST data not found")],
+    )
+    text = render(make_boards([make_cell()], [manifest]), style)
+    assert "not run: broken: the model raised" in text
+    assert "not run: MNIST data not found" in text
+    assert "MNIST · standard" in text
+
+
+@styles
+def test_an_untrained_model_is_marked(style: str) -> None:
+    untrained = make_cell("untrained", correct=[1, 1, *[0] * 18], fooled=fooled())
+    trained = make_cell("trained", fooled=fooled(*range(20)))
+    board = one_board([untrained, trained])
+    assert [row.model for row in board.rows] == ["trained", "untrained"]
+    assert "▲ untrained: untrained: clean accuracy 10.0% is no better than chance." in render([board], style)
+
+
+@styles
+def test_a_clean_accuracy_unlike_the_registrys_is_marked(style: str) -> None:
+    correct = [1] * 100 + [0] * 100
+    cells = [make_cell(name, correct=correct, fooled=[0] * 200, expected=clean) for name, clean in (("odd", 0.99), ("fine", 0.5))]
+    text = render([one_board(cells)], style)
+    assert "▲ odd: clean accuracy 50.0% differs from the registry's 99.0%." in text
+    assert "▲ fine" not in text
+
+
+@styles
+@pytest.mark.parametrize("output", ["probabilities", "log-probabilities"])
+def test_outputs_that_are_no_logits_are_marked(style: str, output: str) -> None:
+    text = render([one_board([make_cell(output=output)])], style)  # type: ignore[arg-type]
+    assert f"▲ relu: outputs are {output}, which can hide gradients." in text
+
+
+def test_every_row_with_a_mark_carries_the_sign() -> None:
+    board = one_board([make_cell("failing", failures=1), make_cell("fine")])
+    lines = render([board], "markdown").splitlines()
+    assert any(line.startswith("| failing ▲") for line in lines)
+    assert any(re.match(r"\| fine +\|", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        ({"params": {"steps": 10}}, "bim: steps 40 against 10"),
+        ({"params": {"steps": 40, "loss": "cross_entropy"}}, "bim: loss None against cross_entropy"),
+        ({"eps": 0.3}, "bim: eps 0.2 against 0.3"),
+        ({"fingerprint": "e" * 64}, "bim: examples ffffffffffff against eeeeeeeeeeee"),
+        ({"correct": [1] * 10, "fooled": [0] * 10}, "bim: n 20 against 10"),
+        ({"version": 2}, "bim: protocol version 1 against 2"),
+        ({"seed": 1}, "bim: seed 0 against 1"),
+    ],
+)
+def test_unlike_cells_are_refused_with_the_difference_named(other: dict[str, object], difference: str) -> None:
+    cells = [make_cell("relu"), make_cell("relog", **other)]  # type: ignore[arg-type]
+    assert unlike(*cells) == difference
+    with pytest.raises(InputError, match=re.escape(f"relu and relog cannot stand in one table: {difference}; run the older")):
+        make_boards(cells, [])
+
+
+def test_cells_of_two_protocol_versions_are_refused_though_their_attacks_differ() -> None:
+    with pytest.raises(InputError, match=r"protocol versions \[1, 2\]"):
+        make_boards([make_cell(attack="bim"), make_cell(attack="fgsm", version=2)], [])
+
+
+def test_a_row_does_not_join_attacks_on_different_weights() -> None:
+    # After retraining only some attacks, the row would be of a model that never existed.
+    cells = [make_cell(attack="bim", weights="a" * 64), make_cell(attack="cw", weights="b" * 64)]
+    try:
+        row = one_board(cells).rows[0]
+    except InputError as trouble:
+        assert "weights" in str(trouble)  # noqa: PT017  (either answer is right)
+        return
+    assert any("weights" in mark for mark in row.marks)
+
+
+def test_two_results_of_one_cell_are_not_chosen_from_in_silence() -> None:
+    # Two folders hold the same model, attack and protocol with other weights: one of them would vanish.
+    cells = [make_cell(weights="a" * 64, fooled=fooled(1)), make_cell(weights="b" * 64, fooled=fooled(1, 2))]
+    try:
+        board = one_board(cells)
+    except InputError:
+        return
+    assert len(board.rows) == 2 or any(row.marks for row in board.rows)
+
+
+def test_like_cells_share_a_board_and_protocols_and_data_sets_do_not() -> None:
+    cells = [
+        make_cell("relu"),
+        make_cell("relog"),
+        make_cell("relu", protocol="standard@10"),
+        make_cell("relu", dataset="mnist"),
+        make_cell("relu", dataset="cifar10"),
+    ]
+    boards = [(board.protocol, board.dataset, len(board.rows)) for board in make_boards(cells, [])]
+    assert boards == [
+        ("standard", "digits", 2),
+        ("standard", "mnist", 1),
+        ("standard", "cifar10", 1),
+        ("standard@10", "digits", 1),
+    ]
+
+
+def test_two_folders_of_one_protocol_keep_both_their_missing_rows() -> None:
+    first = make_manifest({"digits": {"relu": ["bim"], "relog": ["bim"]}}, [NotRun("mnist", "", "first reason")])
+    second = make_manifest({"digits": {"relu": ["bim"], "maxout": ["bim"]}}, [NotRun("cifar10", "", "second reason")])
+    text = render(make_boards([make_cell()], [first, second]), "markdown")
+    for said in ("not run: relog", "not run: maxout", "first reason", "second reason"):
+        assert said in text
+
+
+def test_results_of_images_in_memory_have_a_board() -> None:
+    # The contract of a result file allows "memory": `robustboard.evaluate` makes such cells.
+    assert "relu" in render(make_boards([make_cell(dataset="memory")], []), "terminal")
+
+
+def test_the_quick_protocol_says_what_it_is() -> None:
+    title = load_protocol("quick").title
+    assert title == "quick: upper bounds, not for citation"
+    manifest = make_manifest({"digits": {"relu": ["bim"]}}, name="quick", title=title)
+    for style in STYLES:
+        heading = render(make_boards([make_cell(protocol="quick")], [manifest]), style).splitlines()[0]
+        assert "quick: upper bounds, not for citation" in heading
+
+
+@styles
+def test_numbers_stand_with_their_intervals(style: str) -> None:
+    text = render([one_board([make_cell(fooled=fooled(0, 1, 2, 3, 4))])], style)
+    low, high = wilson(15, 20)
+    assert f"75.0 [{100 * low:.1f}, {100 * high:.1f}]" in text
+    assert "upper bound" in text
+
+
+def test_a_column_on_fewer_examples_says_how_many() -> None:
+    cells = [make_cell(attack="bim"), make_cell(attack="cw", correct=[1] * 8, fooled=[0] * 8)]
+    header = render([one_board(cells)], "markdown").splitlines()[2]
+    assert "cw (n=8)" in header
+    assert "bim (n=" not in header
+
+
+def test_the_median_distance_is_over_all_examples_right_clean() -> None:
+    def row(*hit: int) -> str:
+        return render([one_board([make_cell(attack="cw", fooled=fooled(*hit))])], "markdown").splitlines()[4]
+
+    assert "| 0.100 " in row(*range(11))
+    # Half and fewer found: the median over the found alone would flatter the attack.
+    assert "> half unfooled" in row(*range(9))
+
+
+def test_notes_on_the_data_are_shown_once() -> None:
+    cells = [make_cell(name, note="md5 differs from the official test_batch") for name in ("relu", "relog")]
+    assert render([one_board(cells)], "markdown").count("Data: md5 differs from the official test_batch.") == 1
+
+
+def markdown_table(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize("name", ["a|b", "a\nb", "`code`|", "](x)|[", "a|b\\|c"])
+def test_a_hostile_model_name_does_not_break_the_markdown_table(name: str) -> None:
+    plain = markdown_table(render([one_board([make_cell("plain")])], "markdown"))
+    hostile = markdown_table(render([one_board([make_cell(name)])], "markdown"))
+    # Header, rule, one row: and as many columns in each as with a tame name.
+    assert len(hostile) == len(plain) == 3
+    columns = [len(re.findall(r"(?<!\\)\|", line)) for line in hostile]
+    assert columns == [len(re.findall(r"(?<!\\)\|", line)) for line in plain]
+
+
+def test_publish_writes_between_the_marks_and_nowhere_else(tmp_path: Path) -> None:
+    save(tmp_path / "results", [make_cell()], make_manifest({"digits": {"relu": ["bim"]}}))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end. {END}\n", encoding="utf-8")
+    published = publish([tmp_path / "results"], "terminal", tmp_path / "tables.md", readme)
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"# Title\n\n{BEGIN}\n")
+    assert text.endswith(f"{END}\n\nThe end. {END}\n")
+    assert "old" not in text
+    tables = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert tables.startswith("## digits · standard · protocol standard v1")
+    assert tables in text
+    assert "##" not in published.text
+    publish([tmp_path / "results"], "terminal", None, readme)
+    assert readme.read_text(encoding="utf-8") == text  # a second time changes nothing
+
+
+@pytest.mark.parametrize("text", ["", "no marks", BEGIN, f"{END} {BEGIN}"])
+def test_publish_leaves_a_file_without_marks_alone(tmp_path: Path, text: str) -> None:
+    save(tmp_path / "results", [make_cell()])
+    readme = tmp_path / "README.md"
+    readme.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"README\.md has no marks"):
+        publish([tmp_path / "results"], "terminal", None, readme)
+    assert readme.read_text(encoding="utf-8") == text
+
+
+def test_publish_says_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="there is nothing to report in"):
+        publish([tmp_path / "empty"], "terminal")
+    with pytest.raises(InputError, match=r"there is no folder .*absent"):
+        publish([tmp_path / "absent"], "terminal")
+    save(tmp_path / "results", [make_cell()])
+    with pytest.raises(InputError, match=r"cannot read .*absent\.md"):
+        publish([tmp_path / "results"], "terminal", None, tmp_path / "absent.md")
+
+
+def test_publish_names_what_it_cannot_read_and_reports_the_rest(tmp_path: Path) -> None:
+    save(tmp_path, [make_cell()])
+    (tmp_path / "digits" / "relu" / "damaged.json").write_text("{", encoding="utf-8")
+    published = publish([tmp_path], "terminal")
+    assert "relu" in published.text
+    assert len(published.troubles) == 1
+    assert "damaged.json" in published.troubles[0]
+
+
+def test_a_damaged_manifest_is_named_and_the_cells_are_reported(tmp_path: Path) -> None:
+    save(tmp_path, [make_cell()])
+    (tmp_path / "manifest.json").write_text("{", encoding="utf-8")
+    published = publish([tmp_path], "terminal")
+    assert "relu" in published.text
+    assert any("manifest.json" in trouble for trouble in published.troubles)
+
+
+def test_an_accuracy_in_a_table_is_that_of_its_cell() -> None:
+    cell = with_outcome(make_cell(fooled=fooled(*range(7))), robust_accuracy=13 / 20)
+    assert "65.0 [" in render([one_board([cell])], "terminal")

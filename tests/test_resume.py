@@ -1,0 +1,180 @@
+"""Finished work is never lost and never done again: kills, resumes, shards, damaged files."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from robustboard.benchmark import cli, store
+from robustboard.benchmark.protocols import load_protocol
+from robustboard.benchmark.results import CellResult, read_cell
+from robustboard.benchmark.run import Request, Summary, run
+from robustboard.benchmark.subjects import registry_subjects
+
+PROTOCOL = """
+name = "resume"
+version = 1
+title = "resume"
+seed = 3
+attacks = ["cw", "spsa"]
+
+[datasets.digits]
+n = 40
+linf = 0.2
+l2 = 2.0
+gamma = 0.145
+
+[datasets.digits.attacks]
+cw = { start_steps = 30, steps = 30 }
+spsa = { directions = 16, iterations = 8 }
+"""
+MODEL = "digits/relog-maxout_4-sigmoid_out"
+
+
+@pytest.fixture
+def protocol_file(tmp_path: Path) -> Path:
+    path = tmp_path / "resume.toml"
+    path.write_text(PROTOCOL, encoding="utf-8")
+    return path
+
+
+def evaluate(protocol: Path, out: Path, *, batch_size: int | None = 8, shard: tuple[int, int] = (0, 1)) -> Summary:
+    """Run the protocol on one digits model in this process."""
+    return run(
+        Request(
+            protocol=load_protocol(str(protocol)),
+            datasets=["digits"],
+            subjects=registry_subjects([MODEL], ["digits"]),
+            attacks=None,
+            out=out,
+            device="cpu",
+            batch_size=batch_size,
+            shard=shard,
+            quiet=True,
+        )
+    )
+
+
+def cell(out: Path, attack: str) -> CellResult:
+    return read_cell(out / "resume" / "digits" / MODEL.split("/")[1] / f"{attack}.json")
+
+
+def assert_same(one: CellResult, other: CellResult) -> None:
+    """Rule 2: the same verdicts, distances to 1e-3."""
+    for field in ("index", "correct_clean", "fooled", "found", "attack_failed", "iterations"):
+        assert getattr(one.per_example, field) == getattr(other.per_example, field)
+    for first, second in zip(one.per_example.distance, other.per_example.distance, strict=True):
+        assert first == (None if second is None else pytest.approx(second, abs=1e-3))
+    assert one.outcome.robust_accuracy == other.outcome.robust_accuracy
+    assert one.identity == other.identity
+
+
+def test_three_shards_give_what_one_process_gives(protocol_file: Path, tmp_path: Path) -> None:
+    evaluate(protocol_file, tmp_path / "whole", batch_size=None)
+    for which in (2, 0, 1):
+        assert not (tmp_path / "parts/resume/digits" / MODEL.split("/")[1] / "cw.json").exists()
+        evaluate(protocol_file, tmp_path / "parts", shard=(which, 3), batch_size=5)
+    for attack in ("cw", "spsa"):
+        assert_same(cell(tmp_path / "whole", attack), cell(tmp_path / "parts", attack))
+    assert not list(tmp_path.rglob("*.partial-*"))
+
+
+def test_a_second_run_does_nothing(protocol_file: Path, tmp_path: Path) -> None:
+    assert evaluate(protocol_file, tmp_path).evaluated == 2
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("cw.json")}
+    again = evaluate(protocol_file, tmp_path)
+    assert (again.evaluated, again.reused) == (0, 2)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("cw.json")} == stamps
+
+
+def test_another_number_in_the_protocol_is_another_cell(protocol_file: Path, tmp_path: Path) -> None:
+    evaluate(protocol_file, tmp_path)
+    before = cell(tmp_path, "spsa").identity, cell(tmp_path, "cw").identity
+    protocol_file.write_text(PROTOCOL.replace("iterations = 8", "iterations = 9"), encoding="utf-8")
+    summary = evaluate(protocol_file, tmp_path)
+    assert (summary.evaluated, summary.reused) == (1, 1)
+    assert cell(tmp_path, "spsa").identity != before[0]
+    assert cell(tmp_path, "cw").identity == before[1]
+
+
+def test_a_damaged_cell_is_run_again(protocol_file: Path, tmp_path: Path) -> None:
+    evaluate(protocol_file, tmp_path)
+    whole = cell(tmp_path, "cw")
+    path = next(tmp_path.rglob("cw.json"))
+    path.write_text(path.read_text(encoding="utf-8")[:500], encoding="utf-8")
+    assert evaluate(protocol_file, tmp_path).evaluated == 1
+    assert_same(whole, cell(tmp_path, "cw"))
+
+
+def command(protocol: Path, out: Path) -> list[str]:
+    run_it = [sys.executable, "-m", "robustboard.benchmark", "run", "--protocol", str(protocol), "--models", MODEL]
+    return [*run_it, "--attacks", "cw", "--batch-size", "2", "--device", "cpu", "--out", str(out)]
+
+
+def start_and_wait_for_batches(protocol: Path, out: Path, batches: int) -> tuple[subprocess.Popen[str], Path]:
+    """A run of its own process, until its journal holds `batches` finished batches."""
+    process = subprocess.Popen(command(protocol, out), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        for journal in out.rglob("cw.partial-*.jsonl"):
+            if journal.read_text(encoding="utf-8").count('"examples"') >= batches:
+                return process, journal
+        time.sleep(0.02)
+    raise AssertionError(f"no journal appeared: {process.communicate()[1]}")
+
+
+def test_kill_nine_costs_no_finished_batch(protocol_file: Path, tmp_path: Path) -> None:
+    process, journal = start_and_wait_for_batches(protocol_file, tmp_path / "killed", batches=3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(tmp_path.rglob("cw.json"))
+    kept = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()[1:] if line.endswith("}")]
+    done = {example["index"] for record in kept for example in record["examples"]}
+    assert len(done) >= 4
+    # A line cut in half by the kill is what a crash in the middle of a write leaves.
+    with journal.open("a", encoding="utf-8") as file:
+        file.write('\n{"examples": [{"index": 39, "correct_cl')
+    subprocess.run(command(protocol_file, tmp_path / "killed"), check=True, capture_output=True)
+    subprocess.run(command(protocol_file, tmp_path / "whole"), check=True, capture_output=True)
+    assert_same(cell(tmp_path / "whole", "cw"), cell(tmp_path / "killed", "cw"))
+    # What the killed run had finished was not attacked again: the cost of those batches is carried over to the second.
+    carried = sum(record["seconds"] for record in kept)
+    assert carried > 0
+    assert cell(tmp_path / "killed", "cw").cost.seconds >= carried - 1e-3
+    assert not list(tmp_path.rglob("*.partial-*"))
+
+
+def test_control_c_says_how_to_resume(protocol_file: Path, tmp_path: Path) -> None:
+    process, _ = start_and_wait_for_batches(protocol_file, tmp_path, batches=1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_full_disk_ends_the_run_with_one_sentence_and_keeps_what_is_done(
+    protocol_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(protocol_file, tmp_path)
+    kept = cell(tmp_path, "cw")
+    next(tmp_path.rglob("spsa.json")).unlink()
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store.os, "fsync", refuse)
+    arguments = ["robustboard", "run", "--protocol", str(protocol_file), "--models", MODEL, "--out", str(tmp_path), "--quiet"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert_same(kept, cell(tmp_path, "cw"))

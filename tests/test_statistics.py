@@ -1,0 +1,116 @@
+"""Intervals and paired tests, against their closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from robustboard.benchmark.statistics import differs_from, is_chance, paired_difference, wilson
+from scipy import stats
+
+COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+OUTCOMES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
+
+
+def closed_form(successes: int, n: int, z: float) -> tuple[float, float]:
+    """Wilson 1927: the shares p for which |share − p| = z · √(p (1 − p) / n)."""
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return centre - half, centre + half
+
+
+@given(COUNTS)
+def test_wilson_is_its_closed_form(counts: tuple[int, int]) -> None:
+    assert wilson(*counts) == pytest.approx(closed_form(*counts, z=1.959963984540054), abs=1e-9)
+
+
+@given(COUNTS)
+def test_wilson_holds_the_share_lies_in_the_unit_interval_and_mirrors(counts: tuple[int, int]) -> None:
+    successes, n = counts
+    low, high = wilson(successes, n)
+    assert 0 <= low <= successes / n + 1e-12
+    assert successes / n - 1e-12 <= high <= 1
+    assert wilson(n - successes, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+def test_wilson_of_nothing_fooled_is_not_certainty() -> None:
+    # "100 of 100" leaves room down to n / (n + z²).
+    low, high = wilson(100, 100)
+    assert low == pytest.approx(100 / (100 + 1.959963984540054**2))
+    assert high == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(1, 0), (0, 0), (5, 4), (-1, 4)])
+def test_wilson_refuses_counts_that_cannot_be(successes: int, n: int) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        wilson(successes, n)
+
+
+@given(OUTCOMES)
+def test_the_paired_difference_turns_its_sign_with_the_sides(outcomes: list[tuple[int, int]]) -> None:
+    a, b = zip(*outcomes, strict=True)
+    forth, back = paired_difference(a, b), paired_difference(b, a)
+    assert forth.difference == pytest.approx(-back.difference)
+    assert forth.p_value == pytest.approx(back.p_value)
+    assert forth.difference == pytest.approx(sum(b) / len(b) - sum(a) / len(a))
+    # The bootstrap draws on its own for each side: its quantiles mirror up to the noise of 10,000 draws.
+    steps = 0.02 + 1.01 / len(a)
+    assert forth.low == pytest.approx(-back.high, abs=steps)
+    assert forth.high == pytest.approx(-back.low, abs=steps)
+    assert -1 <= forth.low <= forth.high <= 1
+
+
+@given(OUTCOMES)
+def test_the_p_value_is_mcnemars(outcomes: list[tuple[int, int]]) -> None:
+    a, b = zip(*outcomes, strict=True)
+    gained = sum(y > x for x, y in outcomes)
+    lost = sum(y < x for x, y in outcomes)
+    expected = stats.binomtest(gained, gained + lost, 0.5).pvalue if gained + lost else 1.0
+    assert paired_difference(a, b).p_value == pytest.approx(expected)
+
+
+def test_the_p_value_of_ten_against_none_is_two_to_the_minus_nine() -> None:
+    assert paired_difference([0] * 20, [1] * 10 + [0] * 10).p_value == pytest.approx(2 * 0.5**10)
+
+
+@pytest.mark.parametrize(("a", "b", "difference"), [(0, 1, 1.0), (1, 0, -1.0), (1, 1, 0.0), (0, 0, 0.0)])
+def test_a_constant_difference_has_no_spread(a: int, b: int, difference: float) -> None:
+    found = paired_difference([a] * 50, [b] * 50)
+    assert (found.low, found.difference, found.high) == (difference,) * 3
+
+
+def test_the_interval_is_the_normal_one_for_many_examples() -> None:
+    generator = np.random.default_rng(3)
+    a, b = generator.integers(0, 2, 4000), generator.integers(0, 2, 4000)
+    found = paired_difference(a.tolist(), b.tolist())
+    half = 1.96 * float((b - a).std()) / math.sqrt(4000)
+    assert found.low == pytest.approx(found.difference - half, abs=0.1 * half)
+    assert found.high == pytest.approx(found.difference + half, abs=0.1 * half)
+
+
+def test_paired_outcomes_need_the_same_examples() -> None:
+    for a, b in (([1, 0], [1]), ([], [])):
+        with pytest.raises(ValueError, match="same examples"):
+            paired_difference(a, b)
+
+
+def test_differs_from_is_the_999_per_mille_interval() -> None:
+    low, high = closed_form(90, 100, z=3.2905267314919255)
+    assert not differs_from(90, 100, 0.9)
+    assert not differs_from(90, 100, low + 1e-6)
+    assert differs_from(90, 100, low - 1e-6)
+    assert not differs_from(90, 100, high - 1e-6)
+    assert differs_from(90, 100, high + 1e-6)
+
+
+def test_is_chance_up_to_three_standard_errors() -> None:
+    # Ten classes, 900 examples: 90 by guessing, standard deviation √(900 · 0.1 · 0.9) = 9.
+    assert is_chance(90, 900, 10)
+    assert is_chance(117, 900, 10)
+    assert not is_chance(118, 900, 10)
+    assert is_chance(0, 900, 10)
+    assert not is_chance(900, 900, 10)

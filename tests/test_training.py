@@ -1,0 +1,269 @@
+"""Training: reproducible, resumable, loud when it goes wrong; augmentation keeps images images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from robustboard.benchmark import training
+from robustboard.benchmark.datasets import load_dataset
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.training import accuracy, train_model
+from robustboard.models import registry
+from robustboard.models.architectures import build_network
+from robustboard.models.recipe import Head, parse_recipe
+from robustboard.models.training import TrainingError, TrainingSettings, default_settings
+from robustboard.models.training.augmentation import augment
+from robustboard.models.training.loop import EpochRecord, Workplace, _loss, train
+from robustboard.models.training.settings import Augmentation
+from torch import Tensor, nn
+
+RELU = parse_recipe("relu")
+SETTINGS = replace(default_settings("digits", RELU), epochs=3)
+CPU = Workplace(torch.device("cpu"), bfloat16=False)
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    data = load_dataset("digits", "train")
+    return data.images[:320], data.labels[:320]
+
+
+def fresh(seed: int = 0, recipe: str = "relu") -> nn.Module:
+    torch.manual_seed(seed)
+    return build_network("digits", parse_recipe(recipe))
+
+
+def run(network: nn.Module, settings: TrainingSettings = SETTINGS, head: Head = "softmax") -> list[EpochRecord]:
+    return train(network, *digits(), head, settings, CPU)
+
+
+def test_train_model_writes_what_loads_back(tmp_path: Path) -> None:
+    card = train_model("digits/relu", data=None, device="cpu", home=tmp_path, epochs=2, tags=("quick",))
+    assert registry.read_cards(tmp_path) == {"digits/relu": card}
+    assert card.training.epochs == 2
+    assert card.tags == ["quick"]
+    data = load_dataset("digits", "test")
+    network = registry.load_model("digits/relu", tmp_path)
+    assert accuracy(network, data.images, data.labels) == pytest.approx(card.clean_accuracy, abs=1e-5)
+    assert card.clean_accuracy > 0.2  # twice chance after two epochs
+    curve = json.loads((tmp_path / "curves" / "digits-relu.json").read_text(encoding="utf-8"))
+    assert [record["epoch"] for record in curve["epochs"]] == [1, 2]
+    assert curve["settings"]["seed"] == card.training.seed
+    assert curve["clean_accuracy"] == card.clean_accuracy
+    # A finished run leaves nothing to resume: the next one starts anew.
+    assert list((tmp_path / "training").glob("*")) == []
+
+
+def test_the_same_seed_gives_the_same_checkpoint_and_another_seed_another(tmp_path: Path) -> None:
+    cards = [
+        train_model("digits/relog", data=None, device="cpu", home=tmp_path / name, epochs=1, seed=seed)
+        for name, seed in (("first", 3), ("second", 3), ("third", 4))
+    ]
+    assert cards[0].sha256 == cards[1].sha256
+    assert cards[0].sha256 != cards[2].sha256
+
+
+def test_an_entrys_settings_are_kept_unless_overridden(tmp_path: Path) -> None:
+    first = train_model("digits/relu", data=None, device="cpu", home=tmp_path, epochs=1, seed=5, tags=("kept",))
+    again = train_model("digits/relu", data=None, device="cpu", home=tmp_path)
+    assert again.training == first.training
+    assert again.tags == ["kept"]
+    assert again.sha256 == first.sha256
+
+
+def test_training_failures_are_input_errors_to_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hopeless = replace(SETTINGS, learning_rate=1e9)
+    monkeypatch.setattr(training, "default_settings", lambda dataset, recipe: hopeless)
+    with pytest.raises(InputError, match=r"^digits/relu: the loss is (nan|inf)"):
+        train_model("digits/relu", data=None, device="cpu", home=tmp_path)
+    assert not (tmp_path / "registry").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("mnits/relu", "did you mean 'mnist'"), ("digits/tanh", "'tanh' is no activation"), ("digits", "''")]
+)
+def test_a_name_that_is_no_model_is_an_input_error(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        train_model(name, data=None, device="cpu", home=tmp_path)
+
+
+class Cut(Exception):  # noqa: N818  (it stands for a kill)
+    """A kill after an epoch."""
+
+
+@pytest.mark.parametrize("cut_after", [1, 2])
+def test_a_cut_and_resumed_run_gives_the_weights_of_an_uncut_one(tmp_path: Path, cut_after: int) -> None:
+    whole = fresh()
+    whole_curve = run(whole)
+    workplace = replace(CPU, resume_file=tmp_path / "training" / "run.pt")
+
+    def cut(record: EpochRecord) -> None:
+        if record.epoch == cut_after:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train(fresh(), *digits(), "softmax", SETTINGS, workplace, on_epoch=cut)
+    # The second process starts from other weights: whatever it ends with came from the file.
+    resumed = fresh(seed=99)
+    seen: list[int] = []
+    curve = train(resumed, *digits(), "softmax", SETTINGS, workplace, on_epoch=lambda record: seen.append(record.epoch))
+    assert registry.weights_sha256(resumed) == registry.weights_sha256(whole)
+    assert [(record.loss, record.accuracy) for record in curve] == [(r.loss, r.accuracy) for r in whole_curve]
+    assert seen == [1, 2, 3]
+
+
+def test_a_resume_file_of_other_settings_is_refused(tmp_path: Path) -> None:
+    workplace = replace(CPU, resume_file=tmp_path / "run.pt")
+    train(fresh(), *digits(), "softmax", replace(SETTINGS, epochs=1), workplace)
+    with pytest.raises(TrainingError, match=r"run\.pt belongs to a run with other settings"):
+        train(fresh(), *digits(), "softmax", replace(SETTINGS, epochs=1, seed=1), workplace)
+
+
+def test_a_damaged_resume_file_is_named(tmp_path: Path) -> None:
+    workplace = replace(CPU, resume_file=tmp_path / "run.pt")
+    train(fresh(), *digits(), "softmax", replace(SETTINGS, epochs=1), workplace)
+    content = (tmp_path / "run.pt").read_bytes()
+    (tmp_path / "run.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(TrainingError, match=r"run\.pt"):
+        train(fresh(), *digits(), "softmax", replace(SETTINGS, epochs=1), workplace)
+
+
+def test_an_infinite_loss_stops_the_run() -> None:
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at epoch 1, step \d+: lower the learning rate"):
+        run(fresh(), replace(SETTINGS, learning_rate=1e9))
+
+
+def test_accuracy_at_chance_stops_the_run_half_way() -> None:
+    images, _ = digits()
+    labels = torch.randint(10, (len(images),), generator=torch.Generator().manual_seed(0))
+    # A learning rate of 0 learns nothing, and random labels are right one time in ten.
+    settings = replace(SETTINGS, epochs=4, learning_rate=0.0)
+    with pytest.raises(TrainingError, match="after 2 of 4 epochs, no better than chance"):
+        train(fresh(), images, labels, "softmax", settings, CPU)
+
+
+def test_training_learns_and_leaves_evaluation_mode() -> None:
+    network = fresh()
+    curve = run(network, replace(SETTINGS, epochs=8))
+    assert curve[-1].loss < curve[0].loss
+    assert not network.training
+    data = load_dataset("digits", "test")
+    assert accuracy(network, data.images, data.labels) > 0.8
+
+
+def test_the_sigmoid_head_trains() -> None:
+    network = fresh(recipe="relu-sigmoid_out")
+    curve = run(network, replace(SETTINGS, epochs=8), "sigmoid")
+    assert curve[-1].loss < curve[0].loss
+    data = load_dataset("digits", "test")
+    assert accuracy(network, data.images, data.labels) > 0.5  # five times chance, from 320 images
+
+
+def test_the_losses_at_zero_logits_are_known() -> None:
+    logits, target = torch.zeros(4, 10), torch.tensor([0, 3, 9, 9])
+    # sigmoid(0) = 1/2: ten squared errors of 1/4; softmax(0) = 1/10 each, whatever the smoothing.
+    assert float(_loss(logits, target, "sigmoid", SETTINGS)) == pytest.approx(2.5)
+    assert float(_loss(logits, target, "softmax", SETTINGS)) == pytest.approx(2.302585, rel=1e-5)
+
+
+def test_adversarial_training_sees_what_its_attack_returns_once_a_batch() -> None:
+    keys_seen: list[int] = []
+
+    def blank(model: nn.Module, images: Tensor, labels: Tensor, keys: Tensor) -> Tensor:
+        assert keys.dtype == torch.int64
+        assert keys.shape == labels.shape
+        keys_seen.extend(keys.tolist())
+        return torch.zeros_like(images)
+
+    settings = replace(SETTINGS, epochs=2)
+    network = fresh()
+    # All images look alike to the network, so that it can learn nothing but chance: it did see the attack's images.
+    with pytest.raises(TrainingError, match="no better than chance"):
+        train(network, *digits(), "softmax", settings, CPU, perturb=blank)
+    assert len(keys_seen) == 320
+    assert len(set(keys_seen)) == 320
+
+
+def test_the_adversary_of_fast_training_stays_in_ball_and_box_and_raises_the_loss() -> None:
+    settings = default_settings("digits", parse_recipe("relu-fast_at"))
+    perturb = training._perturb(settings)
+    assert perturb is not None
+    network = registry.load_model("digits/relu")
+    data = load_dataset("digits", "test").select(range(200))
+    harder = perturb(network, data.images, data.labels, torch.arange(200))
+    assert float((harder - data.images).abs().max()) <= settings.epsilon + 1e-6
+    assert float(harder.min()) >= 0
+    assert float(harder.max()) <= 1
+    loss = nn.CrossEntropyLoss()
+    with torch.no_grad():
+        assert loss(network(harder), data.labels) > 2 * loss(network(data.images), data.labels)
+
+
+def test_training_without_an_epsilon_has_no_adversary() -> None:
+    assert training._perturb(default_settings("digits", RELU)) is None
+
+
+STRENGTHS = [
+    Augmentation(translation=2),
+    Augmentation(rotation=30.0),
+    Augmentation(scaling=0.3),
+    Augmentation(flip=True),
+    Augmentation(erasing=1.0, erased_share=0.5),
+    Augmentation(noise=0.3),
+    Augmentation(2, 10.0, 0.1, True, 0.5, 0.25, 0.1),
+]
+
+
+@pytest.mark.parametrize("strength", STRENGTHS, ids=range(len(STRENGTHS)))
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
+def test_augmentation_keeps_range_shape_and_dtype_and_follows_its_generator(
+    strength: Augmentation, shape: tuple[int, int, int]
+) -> None:
+    images = torch.rand(16, *shape, generator=torch.Generator().manual_seed(0))
+    before = images.clone()
+    global_state = torch.random.get_rng_state()
+
+    def changed(seed: int) -> Tensor:
+        return augment(images, strength, torch.Generator().manual_seed(seed))
+
+    first = changed(1)
+    assert first.shape == images.shape
+    assert first.dtype == images.dtype
+    assert float(first.min()) >= 0
+    assert float(first.max()) <= 1
+    assert torch.equal(first, changed(1))
+    assert not torch.equal(first, changed(2))
+    assert torch.equal(images, before)
+    assert torch.equal(torch.random.get_rng_state(), global_state)
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    images = torch.rand(4, 1, 8, 8)
+    assert torch.equal(augment(images, Augmentation(), torch.Generator()), images)
+
+
+def test_translation_moves_by_whole_pixels_within_its_reach() -> None:
+    image = torch.zeros(1, 1, 9, 9)
+    image[0, 0, 4, 4] = 1
+    moved = augment(image.repeat(200, 1, 1, 1), Augmentation(translation=2), torch.Generator().manual_seed(0))
+    # A single bright pixel in the middle stays single: mirrored borders are out of its reach.
+    assert torch.equal(moved.flatten(1).sum(1), torch.ones(200))
+    places = {divmod(int(place), 9) for place in moved.flatten(1).argmax(1)}
+    assert places == {(row, column) for row in range(2, 7) for column in range(2, 7)}
+
+
+def test_erasing_zeroes_one_square() -> None:
+    erased = augment(torch.ones(50, 3, 8, 8), Augmentation(erasing=1.0, erased_share=0.5), torch.Generator().manual_seed(0))
+    assert (erased == 0).flatten(1).sum(1).tolist() == [3 * 16] * 50
+
+
+def test_flip_mirrors_about_half() -> None:
+    images = torch.rand(400, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    flipped = augment(images, Augmentation(flip=True), torch.Generator().manual_seed(0))
+    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
+    kept = (flipped == images).flatten(1).all(1)
+    assert bool((mirrored ^ kept).all())
+    assert 140 < int(mirrored.sum()) < 260  # 200 ± 6 standard deviations of 10
