@@ -18,11 +18,12 @@ Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Ascent:
-    """The best iterate of every example (N, C, H, W), its score (N,) and the steps taken (N,)."""
+    """The best iterate of every example (N, C, H, W), its score (N,), the steps taken (N,), and who got done (N,) bool."""
 
     images: Tensor
     scores: Tensor
     iterations: Tensor
+    done: Tensor
 
 
 def ascend(
@@ -45,6 +46,7 @@ def ascend(
     best = starts.clone()
     scores = torch.full((len(starts),), -torch.inf, device=starts.device)
     iterations = torch.zeros(len(starts), dtype=torch.int64, device=starts.device)
+    finished = torch.zeros(len(starts), dtype=torch.bool, device=starts.device)
     rows = torch.arange(len(starts), device=starts.device)
     current = starts
     for number in range(steps + 1):
@@ -57,6 +59,7 @@ def ascend(
         better = values > scores[rows]
         best[rows[better]] = current[better]
         scores[rows[better]] = values[better]
+        finished[rows] = done
         going = ~done
         rows = rows[going]
         if number == steps or not len(rows):
@@ -64,7 +67,7 @@ def ascend(
         moved = current[going] + step * gradient[going].sign()
         current = projections.linf(moved, origins[rows], epsilon)
         iterations[rows] += 1
-    return Ascent(best, scores, iterations)
+    return Ascent(best, scores, iterations, finished)
 
 
 def check_reach(step: float, steps: int) -> None:

@@ -152,8 +152,10 @@ def cw(
     """
     start = ddn(model, images, labels, keys, steps=start_steps, targets=targets)
     distances = norms(start.images - images, "l2")
-    moved = distances > 0
-    smallest = Smallest(start.images, torch.where(moved, distances, torch.inf))
+    with torch.no_grad():
+        moved = (distances > 0) & _successful(model(start.images), labels, targets, kappa)
+    begin = torch.where(per_example(moved, images), start.images, images)
+    smallest = Smallest(begin, torch.where(moved, distances, torch.inf))
     first = smallest.distances
     w, moments = variable_of(start.images), Moments.zero(images)
     c, ever = torch.ones_like(distances), torch.zeros_like(moved)

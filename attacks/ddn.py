@@ -52,9 +52,11 @@ def ddn(
 
 def _unit(gradient: Tensor, keys: Tensor) -> Tensor:
     """The gradient at length 1; a random direction where it is exactly 0."""
-    length = projections.norms(gradient, "l2")
-    if bool((length == 0).any()):
+    largest = projections.norms(gradient, "linf")
+    if bool((largest == 0).any()):
         random = 2 * randomness.uniform(keys, tuple(gradient.shape[1:])) - 1
-        gradient = torch.where(projections.per_example(length == 0, gradient), random, gradient)
-        length = projections.norms(gradient, "l2")
-    return gradient / projections.per_example(length, gradient)
+        gradient = torch.where(projections.per_example(largest == 0, gradient), random, gradient)
+        largest = projections.norms(gradient, "linf")
+    # Divided by its largest entry first: the squares of a tiny gradient would underflow.
+    gradient = gradient / projections.per_example(largest, gradient)
+    return gradient / projections.per_example(projections.norms(gradient, "l2"), gradient)

@@ -30,7 +30,7 @@ def max_confidence(
     *,
     epsilon: float,
     steps: int = 40,
-    step: float = 1 / 30,
+    step: float = 1 / 20,
     head: Literal["softmax", "sigmoid"] = "softmax",
 ) -> Proposal:
     """For every wrong class an ascent on that class's confidence; per example the most confident error is kept.
@@ -56,7 +56,7 @@ def max_confidence(
             model,
             images[rows],
             images[rows],
-            lambda logits, active: target_confidence(logits, aims[active], head),  # noqa: B023
+            lambda logits, active: target_confidence(logits, owners[active], aims[active], head),  # noqa: B023
             _score(owners, head),
             epsilon=epsilon,
             step=step * epsilon,
@@ -69,15 +69,16 @@ def max_confidence(
     return Proposal(best, iterations)
 
 
-def target_confidence(logits: Tensor, targets: Tensor, head: Literal["softmax", "sigmoid"]) -> Tensor:
+def target_confidence(logits: Tensor, labels: Tensor, targets: Tensor, head: Literal["softmax", "sigmoid"]) -> Tensor:
     """A strictly rising function of the target's confidence whose gradient does not vanish: log softmax_t, or for
-    sigmoid heads Z_t, joined with the margin as long as another class leads. (N,)"""
+    sigmoid heads Z_t, joined with Z_t − Z_y as long as the label leads: only an error counts. (N,)"""
     if head == "softmax":
         # log p_t flattens as p_t nears 1, where log p_t − log(1 − p_t), equally rising, goes on: Z_t − logsumexp of the rest.
         own = logits.gather(1, targets[:, None]).squeeze(1)
         return own - logits.scatter(1, targets[:, None], -torch.inf).logsumexp(1)
     own = logits.gather(1, targets[:, None]).squeeze(1)
-    return own + (-margin(logits, targets)).clamp_max(0)
+    right = logits.gather(1, labels[:, None]).squeeze(1)
+    return own + (own - right).clamp_max(0)
 
 
 def confident_error(logits: Tensor, labels: Tensor, head: Literal["softmax", "sigmoid"]) -> Tensor:

@@ -22,7 +22,7 @@ def make_keys(seed: int, indices: Tensor, *labels: str | int) -> Tensor:
 
     Returns (N,) int64 on the device of `indices`. Equal arguments give equal keys; any difference gives unrelated ones.
     """
-    text = "/".join([str(seed), *map(str, labels)])
+    text = repr((seed, *labels))
     salt = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
     return _finalise(_finalise(indices.long()) + salt)
 

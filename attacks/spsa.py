@@ -45,7 +45,7 @@ def spsa(
     current, moments = images, Moments.zero(images)
     for iteration in range(iterations + 1):
         with torch.no_grad():
-            logits = model(current)
+            logits = torch.cat([model(part) for part in current.split(row_cap)])
         wanted = success_margin(logits, labels[rows], None if targets is None else targets[rows])
         better = wanted > scores[rows]
         best[rows[better]] = current[better]

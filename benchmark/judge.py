@@ -95,11 +95,15 @@ def prepared(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     modes = {module: module.training for module in network.modules()}
     wants = {parameter: parameter.requires_grad for parameter in network.parameters()}
     home = next(iter([*network.parameters(), *network.buffers()]), torch.empty(0)).device
+    tf32 = torch.backends.cudnn.allow_tf32
     try:
+        # cuDNN would otherwise round a GPU's convolutions to 10 bits of mantissa: not the float32 that is promised.
+        torch.backends.cudnn.allow_tf32 = False
         network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.eval().requires_grad_(False)
         yield network
     finally:
+        torch.backends.cudnn.allow_tf32 = tf32
         network.to(home)
         for module, training in modes.items():
             module.training = training

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustboard.benchmark.environment import version_of
 from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
 from robustboard.benchmark.judge import Head, first_line
 from robustboard.models import registry
@@ -136,7 +137,8 @@ def _from_robustbench(reference: str, dataset: str, head: Head) -> Subject:
         raise InputError(
             f"--model {reference!r} is a {their_dataset} model, the run is on {dataset}: give --dataset {their_dataset}"
         )
-    if importlib.util.find_spec("robustbench") is None:
+    # torchattacks carries a stump of that package along: only the installed distribution counts.
+    if version_of("robustbench") == "absent":
         raise InputError(f"--model {reference!r} needs the robustbench package: pip install 'robustboard[robustbench]'")
     return Subject(
         name=f"robustbench.{threat}.{name}",
@@ -149,6 +151,7 @@ def _from_robustbench(reference: str, dataset: str, head: Head) -> Subject:
 
 def _robustbench_model(dataset: str, threat: str, name: str) -> nn.Module:
     try:
+        importlib.import_module("robustboard.benchmark.torchvision_compatibility")  # robustbench imports torchvision
         load = importlib.import_module("robustbench.utils").load_model
         network = load(model_name=name, dataset=dataset, threat_model=threat)
     except Exception as trouble:

@@ -1,4 +1,4 @@
-"""Golden outputs: what an attack returns may change only together with its version. `python tests/test_attacks_golden.py` rewrites them."""
+"""Golden outputs: what an attack returns may change only with its version. Run this file by python to rewrite them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import keys
 from robustboard.attacks.attack import attack_cards
 from robustboard.attacks.projections import norms
 from torch import Tensor, nn
+
+from conftest import keys
 
 GOLDEN = Path(__file__).parent / "golden_attacks.json"
 TOLERANCE = 2e-3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import pickletools
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from robustboard.benchmark.errors import DataNotFoundError
 COUNT = 10_000
 
 
+@cache
 def pixels() -> npt.NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (COUNT, 3072), dtype=np.uint8)
 

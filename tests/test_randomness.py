@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import keys
 from robustboard.attacks import randomness
 from scipy import stats
 from torch import Tensor
+
+from conftest import keys
 
 SHAPE = (3, 8, 8)
 

@@ -32,7 +32,7 @@ from handmade import make_cell, make_manifest
     eps=st.floats(0, 1),
     parameter=st.one_of(st.integers(-(2**60), 2**60), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)),
 )
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cell_reads_back_as_it_was_written(
     tmp_path: Path, flags: list[tuple[bool, bool]], model: str, eps: float, parameter: float | int | str
 ) -> None:

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from robustboard.benchmark.statistics import differs_from, is_chance, paired_difference, wilson
 from scipy import stats
 
+PATIENT = settings(deadline=None)  # a busy machine is no bug
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 OUTCOMES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
 
@@ -23,11 +24,13 @@ def closed_form(successes: int, n: int, z: float) -> tuple[float, float]:
     return centre - half, centre + half
 
 
+@PATIENT
 @given(COUNTS)
 def test_wilson_is_its_closed_form(counts: tuple[int, int]) -> None:
     assert wilson(*counts) == pytest.approx(closed_form(*counts, z=1.959963984540054), abs=1e-9)
 
 
+@PATIENT
 @given(COUNTS)
 def test_wilson_holds_the_share_lies_in_the_unit_interval_and_mirrors(counts: tuple[int, int]) -> None:
     successes, n = counts
@@ -50,6 +53,7 @@ def test_wilson_refuses_counts_that_cannot_be(successes: int, n: int) -> None:
         wilson(successes, n)
 
 
+@PATIENT
 @given(OUTCOMES)
 def test_the_paired_difference_turns_its_sign_with_the_sides(outcomes: list[tuple[int, int]]) -> None:
     a, b = zip(*outcomes, strict=True)
@@ -64,6 +68,7 @@ def test_the_paired_difference_turns_its_sign_with_the_sides(outcomes: list[tupl
     assert -1 <= forth.low <= forth.high <= 1
 
 
+@PATIENT
 @given(OUTCOMES)
 def test_the_p_value_is_mcnemars(outcomes: list[tuple[int, int]]) -> None:
     a, b = zip(*outcomes, strict=True)

@@ -7,13 +7,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from robustboard.models.architectures import IMAGE_SHAPES, NETWORKS, build_network
 from robustboard.models.recipe import Pieces, parse_recipe
 from robustboard.models.registry import count_parameters
 from robustboard.models.units import MinMaxout, ReLog
 
+PATIENT = settings(deadline=None)  # a busy machine is no bug
 BASES = [1.5, math.e, 10.0, 100.0, 1e6]
 VARIANTS = [
     "relog",
@@ -79,6 +80,7 @@ def test_minmaxout_on_truth_values_is_an_or_of_ands(groups: int, group_size: int
         assert value == float(any(all(chunk) for chunk in chunks))
 
 
+@PATIENT
 @given(st.integers(2, 6), st.integers(1, 5), st.integers(0, 2**31))
 def test_maxout_is_the_maximum_over_consecutive_channels(pieces: int, channels: int, seed: int) -> None:
     x = torch.randn(3, channels * pieces, 2, 4, generator=torch.Generator().manual_seed(seed))
@@ -87,6 +89,7 @@ def test_maxout_is_the_maximum_over_consecutive_channels(pieces: int, channels: 
     assert torch.equal(found, expected)
 
 
+@PATIENT
 @given(st.integers(2, 4), st.integers(2, 4), st.integers(0, 2**31))
 def test_minmaxout_lies_between_minimum_and_maximum_and_negates_to_its_dual(groups: int, size: int, seed: int) -> None:
     x = torch.randn(2, 3 * groups * size, generator=torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""Boards as tables, in the terminal and in Markdown, and the comparison of two rows."""
+"""Boards as tables: in Markdown one line a row, in the terminal two, the interval under its number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ABSENT = "missing"
 LEGEND = (
     "Robust accuracy in %, with Wilson's 95 % interval; n is the number of examples. **Every robust accuracy is an upper "
     "bound**: a stronger attack can only lower it. Worst case: per example over the attacks of that norm. ▲: see the marks "
-    "below the table."
+    "below the table. jsma counts features: every channel of a pixel is one."
 )
 
 
@@ -28,8 +28,14 @@ def _render_board(board: Board, style: str) -> str:
     heading = f"{dataset_title(board.dataset)} · {board.title} · protocol {board.protocol} v{board.version}"
     lines = [f"## {heading}" if markdown else heading, ""]
     rows = [_cells(row, board) for row in board.rows]
+    if rows and markdown:
+        escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        table = tabulate(escaped, headers=_headers(board), tablefmt="github", disable_numparse=True)
+    elif rows:
+        stacked = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
+        headers = [header.replace(" ", "\n").replace("max_", "max_\n") for header in _headers(board)]
+        table = tabulate(stacked, headers=headers, tablefmt="simple", disable_numparse=True)
     if rows:
-        table = tabulate(rows, headers=_headers(board), tablefmt="github" if markdown else "simple", disable_numparse=True)
         lines += [table, ""]
         lines += [LEGEND if markdown else LEGEND.replace("**", ""), ""]
     bullet = "- " if markdown else "  "
@@ -49,7 +55,7 @@ def _headers(board: Board) -> list[str]:
     if "jsma" in board.attacks:
         names.append("jsma median pixels")
     if "max_confidence" in board.attacks:
-        names.append("max_conf. failure t=0.5")
+        names.append("max_confidence failure t=0.5")
     return [*names, "s/example"]
 
 
@@ -96,7 +102,7 @@ def _worst_cell(worst: WorstCase | None) -> str:
 
 
 def _share(count: int, n: int, interval: tuple[float, float]) -> str:
-    return f"{100 * count / n:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    return f"{100 * count / n:.1f} [{100 * interval[0]:.1f}–{100 * interval[1]:.1f}]"
 
 
 def _median(cell: CellResult | None, digits: int) -> str:
