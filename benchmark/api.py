@@ -12,7 +12,7 @@ from robustboard.benchmark.cells import Cell, build, chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.environment import choose_device
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.evaluate import BatchSizer, Task, evaluate_examples
+from robustboard.benchmark.evaluate import Task, evaluate_examples, make_sizer
 from robustboard.benchmark.judge import Head, look_clean, prepared
 from robustboard.benchmark.protocols import DatasetPlan, load_protocol
 from robustboard.benchmark.results import CellResult
@@ -68,9 +68,8 @@ def evaluate(
                 seed,
                 where,
             )
-            sizer = BatchSizer() if batch_size is None else BatchSizer(batch_size, automatic=False)
             started = store.now()
-            batches = list(evaluate_examples(task, range(len(labels)), sizer))
+            batches = list(evaluate_examples(task, range(len(labels)), make_sizer(batch_size, where)))
             results[card.name] = store.assemble(cell, clean, batches, str(where), started)
     return results
 

@@ -12,6 +12,7 @@ from robustboard.attacks.attack import attack_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
+from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.benchmark.report.publish import publish
 from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
@@ -30,6 +31,7 @@ def leaderboards() -> Path:
 
 def main() -> None:
     """Run the command line; bad input ends in one sentence and exit code 2, Ctrl-C in 130."""
+    keep_freed_memory()
     try:
         cli.main(standalone_mode=False)
     except InputError as trouble:

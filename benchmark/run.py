@@ -13,7 +13,7 @@ from robustboard.benchmark.cells import BuiltModel, Cell, PlannedAttack, build, 
 from robustboard.benchmark.datasets import Dataset, load_dataset
 from robustboard.benchmark.environment import choose_device
 from robustboard.benchmark.errors import DataNotFoundError, InputError, ModelFaultError
-from robustboard.benchmark.evaluate import BatchRecord, BatchSizer, Task, evaluate_examples
+from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples, make_sizer
 from robustboard.benchmark.judge import Clean, look_clean, prepared
 from robustboard.benchmark.progress import Progress
 from robustboard.benchmark.protocols import Protocol
@@ -155,7 +155,7 @@ def _run_cell(
         cell.protocol.seed,
         device,
     )
-    sizer = BatchSizer() if request.batch_size is None else BatchSizer(request.batch_size, automatic=False)
+    sizer = make_sizer(request.batch_size, device)
     title = f"{cell.examples.name}/{cell.model.subject.name}"
     progress.begin(cell.attack.card.name, title, n, len(finished), _fooled(batches))
     for record in evaluate_examples(task, mine, sizer):

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
+from robustboard.benchmark.datasets import cache_directory
 from robustboard.benchmark.environment import version_of
 from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
 from robustboard.benchmark.judge import Head, first_line
@@ -150,15 +152,23 @@ def _from_robustbench(reference: str, dataset: str, head: Head) -> Subject:
 
 
 def _robustbench_model(dataset: str, threat: str, name: str) -> nn.Module:
+    folder = cache_directory().parent / "robustbench"
     try:
-        importlib.import_module("robustboard.benchmark.torchvision_compatibility")  # robustbench imports torchvision
-        load = importlib.import_module("robustbench.utils").load_model
-        network = load(model_name=name, dataset=dataset, threat_model=threat)
+        network = _import_robustbench().load_model(model_name=name, model_dir=str(folder), dataset=dataset, threat_model=threat)
     except Exception as trouble:
         raise ModelFaultError(
             f"robustbench could not load {dataset}/{threat}/{name} ({type(trouble).__name__}: {first_line(trouble)}); "
-            f"it downloads its checkpoints: try where there is a network, or put the file into its models/ folder"
+            f"it downloads its checkpoints: try where there is a network, or put the file into {folder}/{dataset}/{threat}/"
         ) from trouble
     if not isinstance(network, nn.Module):
         raise ModelFaultError(f"robustbench returned {type(network).__name__} for {name}; an nn.Module is wanted")
     return network
+
+
+def _import_robustbench() -> ModuleType:
+    importlib.import_module("robustboard.benchmark.torchvision_compatibility")
+    # robustbench 1.1.1 imports `autoattack`; what its requirements install is the same code under the name `pyautoattack`.
+    if importlib.util.find_spec("autoattack") is None:
+        for part in ("", ".state"):
+            sys.modules[f"autoattack{part}"] = importlib.import_module(f"pyautoattack{part}")
+    return importlib.import_module("robustbench.utils")

@@ -244,7 +244,8 @@ def test_the_quick_protocol_says_what_it_is() -> None:
 def test_numbers_stand_with_their_intervals(style: str) -> None:
     text = render([one_board([make_cell(fooled=fooled(0, 1, 2, 3, 4))])], style)
     low, high = wilson(15, 20)
-    assert f"75.0 [{100 * low:.1f}, {100 * high:.1f}]" in text
+    assert re.search(r"\b75\.0\b", text)
+    assert f"[{100 * low:.1f}–{100 * high:.1f}]" in text
     assert "upper bound" in text
 
 
@@ -273,14 +274,18 @@ def markdown_table(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("|")]
 
 
+def columns(line: str) -> int:
+    """Borders between cells as GitHub counts them: a backslash takes the sign after it away, be that a bar or a backslash."""
+    return re.sub(r"\\.", "", line).count("|")
+
+
 @pytest.mark.parametrize("name", ["a|b", "a\nb", "`code`|", "](x)|[", "a|b\\|c"])
 def test_a_hostile_model_name_does_not_break_the_markdown_table(name: str) -> None:
     plain = markdown_table(render([one_board([make_cell("plain")])], "markdown"))
     hostile = markdown_table(render([one_board([make_cell(name)])], "markdown"))
     # Header, rule, one row: and as many columns in each as with a tame name.
     assert len(hostile) == len(plain) == 3
-    columns = [len(re.findall(r"(?<!\\)\|", line)) for line in hostile]
-    assert columns == [len(re.findall(r"(?<!\\)\|", line)) for line in plain]
+    assert [columns(line) for line in hostile] == [columns(line) for line in plain]
 
 
 def test_publish_writes_between_the_marks_and_nowhere_else(tmp_path: Path) -> None:
@@ -340,4 +345,4 @@ def test_a_damaged_manifest_is_named_and_the_cells_are_reported(tmp_path: Path) 
 
 def test_an_accuracy_in_a_table_is_that_of_its_cell() -> None:
     cell = with_outcome(make_cell(fooled=fooled(*range(7))), robust_accuracy=13 / 20)
-    assert "65.0 [" in render([one_board([cell])], "terminal")
+    assert "65.0 [" in render([one_board([cell])], "markdown")

@@ -174,14 +174,15 @@ def test_a_write_that_fails_leaves_the_old_text(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    folder = tmp_path / "standard"
     manifest = make_manifest({"digits": {"relu": ["fgsm", "bim"]}}, [NotRun("mnist", "", "no data")])
-    write_manifest(manifest, tmp_path)
-    assert read_manifest(tmp_path) == manifest
-    assert list(read_manifests(tmp_path.parent)) == [manifest]
-    assert read_manifest(tmp_path / "elsewhere") is None
-    (tmp_path / results.MANIFEST_FILE).write_text("{}", encoding="utf-8")
+    write_manifest(manifest, folder)
+    assert read_manifest(folder) == manifest
+    assert list(read_manifests(tmp_path)) == [manifest]
+    assert read_manifest(tmp_path) is None
+    (folder / results.MANIFEST_FILE).write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"manifest\.json is no manifest of this program"):
-        read_manifest(tmp_path)
+        read_manifest(folder)
 
 
 def test_a_folder_gives_its_cells_and_names_what_is_none(tmp_path: Path) -> None:
