@@ -65,7 +65,7 @@ def _read_batch(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64
     with path.open("rb") as file:
         try:
             batch = RestrictedUnpickler(file, encoding="bytes").load()
-        except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as trouble:
+        except Exception as trouble:  # damaged bytes can make the unpickler raise anything, MemoryError included
             raise ValueError(f"{path.name} is damaged ({trouble})") from trouble
     if not isinstance(batch, dict):
         raise ValueError(f"{path.name} holds a {type(batch).__name__}, not a batch")

@@ -13,7 +13,7 @@ from robustboard.benchmark import protocols
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.memory import keep_freed_memory
-from robustboard.benchmark.report.publish import publish
+from robustboard.benchmark.report.publish import Published, publish
 from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
 from robustboard.benchmark.training import train_model
@@ -123,7 +123,9 @@ def run_command(
         quiet=quiet,
     )
     summary = run(request)
-    print(publish([request.folder], "terminal", request.folder / "tables.md").text)
+    published = publish([request.folder], "terminal", request.folder / "tables.md")
+    _say_troubles(published)
+    print(published.text)
     print(f"{summary.evaluated} cells evaluated, {summary.reused} kept as they were; results in {request.folder}")
 
 
@@ -135,8 +137,7 @@ def run_command(
 def report_command(folders: tuple[Path, ...], style: str, write: Path | None, into: Path | None) -> None:
     """Render the results below FOLDERS as tables."""
     published = publish(list(folders), style, write, into)
-    for trouble in published.troubles:
-        print(f"left alone: {trouble}", file=sys.stderr)
+    _say_troubles(published)
     print(published.text)
 
 
@@ -223,6 +224,11 @@ def train_command(
         print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set, {card.parameters:,} parameters")
 
 
+def _say_troubles(published: Published) -> None:
+    for trouble in published.troubles:
+        print(f"left alone: {trouble}", file=sys.stderr)
+
+
 def _subjects(
     patterns: str | None, references: tuple[str, ...], head: str, datasets: list[str], protocol: protocols.Protocol
 ) -> list[Subject]:
@@ -233,6 +239,10 @@ def _subjects(
     if not globs and not own:
         globs = protocol.models
     subjects = own + (registry_subjects(globs, datasets) if globs else [])
+    names = [(subject.dataset, subject.name) for subject in subjects]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InputError(f"two models are called {twice[0]}/{twice[1]}: rename a file or a function")
     if not subjects:
         raise InputError(f"no model of {', '.join(datasets)} matches {', '.join(globs)}; see: robustboard models")
     return subjects
@@ -257,13 +267,13 @@ def _device(name: str) -> str:
 def _batch_size(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--batch-size is auto or a number of at least 1, got {text!r}")
     return int(text)
 
 
 def _shard(text: str) -> tuple[int, int]:
     which, slash, count = text.partition("/")
-    if not slash or not which.isdigit() or not count.isdigit() or int(which) >= int(count):
+    if not slash or not which.isdecimal() or not count.isdecimal() or int(which) >= int(count):
         raise InputError(f"--shard is i/k with i from 0 to k − 1, got {text!r}")
     return int(which), int(count)

@@ -63,7 +63,7 @@ class Dataset:
 
 def title(name: str) -> str:
     """The name of a data set as people write it."""
-    return _TITLES[name]
+    return _TITLES.get(name, name)
 
 
 def check_dataset_name(name: str) -> str:
@@ -90,15 +90,15 @@ def load_dataset(name: str, split: Split, folder: Path | None = None) -> Dataset
             continue
         try:
             return _read(name, split, place)
-        except (OSError, ValueError, RuntimeError, EOFError) as trouble:
-            troubles.append(f"{place} does not read: {trouble}")
+        except (OSError, ValueError, RuntimeError, EOFError, KeyError, AssertionError) as trouble:
+            troubles.append(f"{place} does not read: {_described(trouble)}")
     if folder is None:
         cache_folder = cache_directory()
         try:
             _download(name, cache_folder)
             return _read(name, split, cache_folder)
-        except (OSError, ValueError, RuntimeError) as trouble:
-            troubles.append(f"the download failed: {trouble}")
+        except (OSError, ValueError, RuntimeError, EOFError, KeyError, AssertionError) as trouble:
+            troubles.append(f"the download failed: {_described(trouble)}")
     raise DataNotFoundError(_TITLES[name], _not_found(name, troubles))
 
 
@@ -112,6 +112,11 @@ def _places(folder: Path | None) -> list[Path]:
         return [folder]
     named = os.environ.get("ROBUSTBOARD_DATA")
     return [*([Path(named)] if named else []), cache_directory()]
+
+
+def _described(trouble: Exception) -> str:
+    """The exception's text; torchvision's assertions have none, their type has to do."""
+    return str(trouble) if isinstance(trouble, OSError | ValueError) else f"{type(trouble).__name__} {trouble}".strip()
 
 
 def _not_found(name: str, troubles: Sequence[str]) -> str:

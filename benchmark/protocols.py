@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from robustboard.attacks.attack import AttackCard
+from robustboard.attacks.attack import AttackCard, attack_cards
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.judge import Threat
 
@@ -144,7 +144,7 @@ def adjusted(
         plans = {name: replace(plan, linf=epsilon) for name, plan in protocol.datasets.items()}
         protocol = replace(
             protocol,
-            name=f"{protocol.name}@eps-{epsilon:g}",
+            name=f"{protocol.name}@eps-{epsilon!r}",
             datasets=plans,
             title=f"{protocol.title} (L∞ ε = {epsilon:g})",
         )
@@ -161,8 +161,15 @@ def digest(protocol: Protocol) -> str:
 
 
 def _check(protocol: Protocol, path: Path) -> None:
-    if not protocol.name or any(mark in protocol.name for mark in "/\\@") or protocol.name.startswith("."):
+    if not protocol.name.isprintable() or not protocol.name or set("/\\@") & set(protocol.name) or protocol.name.startswith("."):
         raise InputError(f"protocol file {path}: {protocol.name!r} cannot name a folder of results")
+    if not protocol.attacks or not protocol.datasets:
+        raise InputError(f"protocol file {path}: it needs at least one attack and one data set")
+    cards = attack_cards()
+    named = [*protocol.attacks, *(name for plan in protocol.datasets.values() for name in (*plan.fewer, *plan.attacks))]
+    for name in named:
+        if name not in cards:
+            raise InputError(f"protocol file {path}: there is no attack {name!r}{suggest(name, cards)}")
     for name, plan in protocol.datasets.items():
         if plan.n < 1 or min([plan.n, *plan.fewer.values()]) < 1:
             raise InputError(f"protocol file {path}: {name}: n must be at least 1")

@@ -5,22 +5,24 @@ The JSON Schema beside the results is generated from these dataclasses.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from robustboard.benchmark.errors import InputError
 
 SCHEMA: Final = "robustboard/cell/1"
 SCHEMA_FILE = "cell.schema.json"
 MANIFEST_FILE = "manifest.json"
-_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+_CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 Flag = Literal[0, 1]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -85,19 +87,19 @@ class AttackBlock:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Outcome:
-    clean_accuracy: float
+    clean_accuracy: Share
     """Share of all n examples whose own logit is strictly the largest."""
-    robust_accuracy: float
+    robust_accuracy: Share
     """Share of all n examples that are right clean and were not fooled within eps."""
-    robust_accuracy_ci95: tuple[float, float]
+    robust_accuracy_ci95: tuple[Share, Share]
     """Wilson's 95 % interval of the robust accuracy."""
-    n: int
+    n: Annotated[int, Field(ge=1)]
     """Number of examples, clean errors included."""
     n_fooled: int
     """Examples right clean and fooled within eps (for the aim "confidence": wrong under attack)."""
     n_attack_failures: int
     """Examples on which the attack broke a rule or raised; they count as not fooled."""
-    unfooled: float
+    unfooled: Share
     """Share of all n examples for which no adversarial example was found at any distance."""
     upper_bound_only: bool
     """True where any attack failure makes the robust accuracy an upper bound that must not be ranked."""
@@ -206,6 +208,16 @@ class CellResult:
     environment: EnvironmentBlock
     """What it was computed with."""
 
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        n = self.outcome.n
+        lengths = {name: len(values) for name, values in vars(self.per_example).items() if not name.startswith("_")}
+        lengths["dataset.indices"], lengths["dataset.n"] = len(self.dataset.indices), self.dataset.n
+        for name, length in lengths.items():
+            if length != n:
+                raise ValueError(f"outcome.n is {n}, but {name} has {length}")
+        return self
+
 
 @dataclass(frozen=True, config=_CONFIG)
 class NotRun:
@@ -238,7 +250,7 @@ _MANIFEST = TypeAdapter(Manifest)
 
 
 def write_cell(result: CellResult, path: Path) -> None:
-    """Write atomically, and the schema into the protocol's folder."""
+    """Write atomically; `write_schema` puts the contract beside the results."""
     blocks: dict[str, Any] = _CELL.dump_python(result, mode="json")
     lines = [f" {json.dumps(key)}: {_block(value)}" for key, value in blocks.items()]
     write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
@@ -281,7 +293,8 @@ def write_atomically(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(path)
     except OSError as trouble:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {trouble.strerror}; choose another folder with --out") from trouble
 
 
@@ -298,12 +311,18 @@ def read_folder(folder: Path) -> tuple[list[CellResult], list[str]]:
     return cells, troubles
 
 
-def read_manifests(folder: Path) -> Iterable[Manifest]:
-    """Every readable manifest at or below `folder`."""
+def read_manifests(folder: Path) -> tuple[list[Manifest], list[str]]:
+    """Every readable manifest at or below `folder`, and one sentence a file that is not one."""
+    manifests, troubles = [], []
     for path in sorted(folder.rglob(MANIFEST_FILE)):
-        manifest = read_manifest(path.parent)
+        try:
+            manifest = read_manifest(path.parent)
+        except InputError as trouble:
+            troubles.append(str(trouble))
+            continue
         if manifest is not None:
-            yield manifest
+            manifests.append(manifest)
+    return manifests, troubles
 
 
 def _block(value: object) -> str:

@@ -101,33 +101,50 @@ def _from_card(card: ModelCard, home: Path) -> Subject:
     )
 
 
+_user_modules: dict[str, str] = {}
+"""Modules that came from folders of users' files -> the folder."""
+
+
 def _call(path: Path, function: str) -> nn.Module:
-    """Run the user's file as a module of its own and call her function. Her folder comes first on the import path, so
-    that her own packages, whatever their names, are the ones found."""
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    name = f"robustboard_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"--model: {path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as trouble:
-        raise InputError(f"--model: {path} raised {type(trouble).__name__} on import: {first_line(trouble)}") from trouble
+    """Run the user's file as a module of its own and call her function."""
+    module = _import_file(path)
     build = getattr(module, function, None)
     if not callable(build):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise InputError(f"--model: {path} has no function {function!r}{suggest(function, known)}")
     try:
         network = build()
-    except Exception as trouble:
+    except (Exception, SystemExit) as trouble:
         raise ModelFaultError(f"{path}:{function} raised {type(trouble).__name__}: {first_line(trouble)}") from trouble
     if not isinstance(network, nn.Module):
         raise ModelFaultError(f"{path}:{function} returned {type(network).__name__}; an nn.Module is wanted")
     return network
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Her folder comes first on the import path and modules of another user's folder are forgotten, so that her own
+    packages, whatever their names, are the ones found."""
+    folder = str(path.resolve().parent)
+    for name in [name for name, home in _user_modules.items() if home != folder]:
+        del _user_modules[name]
+        sys.modules.pop(name, None)
+    sys.path[:] = [folder, *(place for place in sys.path if place != folder)]
+    name = f"robustboard_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--model: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    before = set(sys.modules)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as trouble:
+        raise InputError(f"--model: {path} raised {type(trouble).__name__} on import: {first_line(trouble)}") from trouble
+    finally:
+        loaded = {name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}
+        hers = [name for name, file in loaded.items() if file.startswith(folder) and "site-packages" not in file]
+        _user_modules.update(dict.fromkeys(hers, folder))
+    return module
 
 
 def _from_robustbench(reference: str, dataset: str, head: Head) -> Subject:

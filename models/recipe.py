@@ -30,6 +30,11 @@ class Pieces:
     groups: int = 1
     group_size: int = 1
 
+    def __post_init__(self) -> None:
+        sizes = range(1, 1000)
+        if self.groups not in sizes or self.group_size not in sizes or (self.groups == 1 and self.group_size > 1):
+            raise ValueError(f"no unit has {self.groups} groups of {self.group_size} pieces")
+
     @property
     def total(self) -> int:
         return self.groups * self.group_size
@@ -79,8 +84,8 @@ def _parse_part(name: str, part: str) -> tuple[str, object]:
         return "head", "sigmoid"
     if part == "fast_at":
         return "fast_at", True
-    if match := re.fullmatch(r"maxout_([2-9]|[1-9][0-9]+)", part):
+    if match := re.fullmatch(r"maxout_([2-9]|[1-9][0-9]{1,2})", part):
         return "pieces", Pieces(groups=int(match[1]))
-    if match := re.fullmatch(r"minmaxout_([2-9]|[1-9][0-9]+)_([2-9]|[1-9][0-9]+)", part):
+    if match := re.fullmatch(r"minmaxout_([2-9]|[1-9][0-9]{1,2})_([2-9]|[1-9][0-9]{1,2})", part):
         return "pieces", Pieces(group_size=int(match[1]), groups=int(match[2]))
     raise RecipeError(f"recipe {name!r}: {part!r} is no part that it can have; a name reads {GRAMMAR}")

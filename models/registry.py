@@ -6,13 +6,14 @@ import fnmatch
 import hashlib
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from robustboard.models.architectures import build_network, fold_batch_norm
 from robustboard.models.recipe import Head, parse_recipe
 from robustboard.models.training.settings import TrainingSettings
@@ -29,7 +30,7 @@ class RegistryError(ValueError):
     """A registry entry or its checkpoint cannot be used: the message says which and why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ModelCard:
     """One trained model. `clean_accuracy` is on the full test set, in float32, of the checkpoint as stored."""
 
@@ -84,9 +85,10 @@ def load_model(name: str | ModelCard, home: Path = HOME, *, folded: bool = True)
         )
     except RuntimeError as trouble:
         raise RegistryError(
-            f"{card.name}: checkpoint {card.checkpoint} does not fit recipe {card.recipe!r}: {trouble}"
+            f"{card.name}: checkpoint {card.checkpoint} does not fit recipe {card.recipe!r}: {_one_line(trouble)}"
         ) from trouble
-    return fold_batch_norm(network.eval()) if folded else network.eval()
+    network.eval()
+    return fold_batch_norm(network).eval() if folded else network
 
 
 def save_checkpoint(network: nn.Module, path: Path) -> str:
@@ -155,10 +157,19 @@ def _read_card(path: Path) -> ModelCard:
         card = _CARD.validate_python(fields)
         parse_recipe(card.recipe)
     except (ValidationError, ValueError) as trouble:
-        raise RegistryError(f"registry entry {path.name} does not read: {trouble}") from trouble
+        raise RegistryError(f"registry entry {path.name} does not read: {_one_line(trouble)}") from trouble
+    if card.name != f"{card.dataset}/{card.recipe}":
+        raise RegistryError(f"registry entry {path.name}: {card.name!r} is not its {card.dataset}/{card.recipe}")
     if path.stem != card.stem:
         raise RegistryError(f"registry entry {path.name} names the model {card.name!r}: call the file {card.stem}.toml")
     return card
+
+
+def _one_line(trouble: Exception) -> str:
+    if isinstance(trouble, ValidationError):
+        first = trouble.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(trouble).split())[:200]
 
 
 def _read_checkpoint(path: Path, card: ModelCard) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ class ReLog(nn.Module):
 
     def __init__(self, n: float) -> None:
         super().__init__()
-        if n <= 1:
+        if not n > 1:
             raise ValueError(f"ReLog needs n > 1, got {n}")
         self.n = n
 

@@ -178,7 +178,7 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
     manifest = make_manifest({"digits": {"relu": ["fgsm", "bim"]}}, [NotRun("mnist", "", "no data")])
     write_manifest(manifest, folder)
     assert read_manifest(folder) == manifest
-    assert list(read_manifests(tmp_path)) == [manifest]
+    assert read_manifests(tmp_path) == ([manifest], [])
     assert read_manifest(tmp_path) is None
     (folder / results.MANIFEST_FILE).write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"manifest\.json is no manifest of this program"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from robustboard.benchmark.datasets import CLASSES
 from robustboard.benchmark.errors import InputError
@@ -76,7 +76,10 @@ def worst_case(cells: Sequence[CellResult]) -> WorstCase:
 def make_boards(cells: Iterable[CellResult], manifests: Iterable[Manifest]) -> list[Board]:
     """One board a protocol and data set, in the order of names. Cells of different versions of a protocol, of different
     examples or of different attack parameters never share a board: `InputError` names the difference."""
-    plans = {manifest.protocol.name: manifest for manifest in manifests}
+    plans: dict[str, Manifest] = {}
+    for manifest in manifests:
+        name = manifest.protocol.name
+        plans[name] = _joined(plans[name], manifest) if name in plans else manifest
     groups: dict[tuple[str, str], list[CellResult]] = {}
     for cell in cells:
         groups.setdefault((cell.protocol.name, cell.dataset.name), []).append(cell)
@@ -115,7 +118,7 @@ def _make_board(protocol: str, dataset: str, cells: Sequence[CellResult], manife
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     by_model: dict[str, dict[str, CellResult]] = {}
     for cell in cells:
-        by_model.setdefault(cell.model.name, {})[cell.attack.name] = cell
+        _put(cell, by_model.setdefault(cell.model.name, {}))
     attacks = list(dict.fromkeys(name for names in planned.values() for name in names))
     attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
     rows = [_make_row(name, found, planned.get(name, attacks)) for name, found in by_model.items()]
@@ -147,6 +150,31 @@ def _refuse_unlike(cells: Sequence[CellResult]) -> None:
     versions = {cell.protocol.version for cell in cells}
     if len(versions) > 1:
         raise InputError(f"cells of protocol versions {sorted(versions)} cannot stand in one table; run the older ones again")
+
+
+def _put(cell: CellResult, row: dict[str, CellResult]) -> None:
+    """Add a cell to its model's row. Raises `InputError` where it is of other weights, or another result of a cell there."""
+    model = cell.model.name
+    for other in row.values():
+        if other.model.weights_sha256 != cell.model.weights_sha256:
+            raise InputError(
+                f"{model}: {other.attack.name} and {cell.attack.name} were run on different weights "
+                f"({other.model.weights_sha256[:12]} against {cell.model.weights_sha256[:12]}); run the older one again"
+            )
+    there = row.get(cell.attack.name)
+    if there is not None and there.identity != cell.identity:
+        raise InputError(f"{model}: there are two different results of {cell.attack.name}; report their folders one at a time")
+    row[cell.attack.name] = cell
+
+
+def _joined(first: Manifest, second: Manifest) -> Manifest:
+    """Both manifests' plans; a row that either could not run is told only where the other does not plan to have it."""
+    planned = {dataset: dict(models) for dataset, models in first.planned.items()}
+    for dataset, models in second.planned.items():
+        for model, attacks in models.items():
+            mine = planned.setdefault(dataset, {}).get(model, [])
+            planned[dataset][model] = list(dict.fromkeys([*mine, *attacks]))
+    return replace(first, planned=planned, not_run=list(dict.fromkeys([*first.not_run, *second.not_run])))
 
 
 def _make_row(model: str, cells: Mapping[str, CellResult], planned: Sequence[str]) -> Row:

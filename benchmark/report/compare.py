@@ -49,7 +49,8 @@ def _compare_runs(a: Sequence[CellResult], b: Sequence[CellResult]) -> list[Comp
     common = [key for key in ours if key in theirs]
     if not common:
         raise InputError("the two folders have no cell (data set, model, attack) in common")
-    return [compare_cells("/".join(key), ours[key], theirs[key]) for key in common]
+    protocols = {key[0] for key in common}
+    return [compare_cells("/".join(key[1:] if len(protocols) == 1 else key), ours[key], theirs[key]) for key in common]
 
 
 def _compare_models(a: Mapping[str, CellResult], b: Mapping[str, CellResult]) -> list[Comparison]:
@@ -59,8 +60,8 @@ def _compare_models(a: Mapping[str, CellResult], b: Mapping[str, CellResult]) ->
     return [compare_cells(attack, a[attack], b[attack]) for attack in common]
 
 
-def _by_key(cells: Iterable[CellResult]) -> dict[tuple[str, str, str], CellResult]:
-    return {(cell.dataset.name, cell.model.name, cell.attack.name): cell for cell in cells}
+def _by_key(cells: Iterable[CellResult]) -> dict[tuple[str, str, str, str], CellResult]:
+    return {(cell.protocol.name, cell.dataset.name, cell.model.name, cell.attack.name): cell for cell in cells}
 
 
 def _of_model(name: str, cells: Sequence[CellResult]) -> dict[str, CellResult]:
@@ -69,7 +70,11 @@ def _of_model(name: str, cells: Sequence[CellResult]) -> dict[str, CellResult]:
         raise InputError(
             f"there are no results of a model {name!r}{suggest(name, names)}; there are {', '.join(names) or 'none'}"
         )
-    return {cell.attack.name: cell for cell in cells if f"{cell.dataset.name}/{cell.model.name}" == name}
+    found = [cell for cell in cells if f"{cell.dataset.name}/{cell.model.name}" == name]
+    protocols = sorted({cell.protocol.name for cell in found})
+    if len(protocols) > 1:
+        raise InputError(f"{name} has results under {' and '.join(protocols)}: name one protocol's folder with --results")
+    return {cell.attack.name: cell for cell in found}
 
 
 def _cells(folder: Path) -> list[CellResult]:

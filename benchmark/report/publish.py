@@ -34,7 +34,9 @@ def publish(folders: Sequence[Path], style: str, write: Path | None = None, into
         found, unread = read_folder(folder)
         cells += found
         troubles += unread
-        manifests += list(read_manifests(folder))
+        plans, unread = read_manifests(folder)
+        manifests += plans
+        troubles += unread
     boards = make_boards(cells, manifests)
     if not boards:
         told = f" ({'; '.join(troubles)})" if troubles else ""

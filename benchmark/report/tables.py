@@ -29,10 +29,10 @@ def _render_board(board: Board, style: str) -> str:
     lines = [f"## {heading}" if markdown else heading, ""]
     rows = [_cells(row, board) for row in board.rows]
     if rows and markdown:
-        escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        escaped = [[_escaped(cell) for cell in row] for row in rows]
         table = tabulate(escaped, headers=_headers(board), tablefmt="github", disable_numparse=True)
     elif rows:
-        stacked = [[cell.replace(" [", "\n[") for cell in row] for row in rows]
+        stacked = [[row[0], *(cell.replace(" [", "\n[") for cell in row[1:])] for row in rows]
         headers = [header.replace(" ", "\n").replace("max_", "max_\n") for header in _headers(board)]
         table = tabulate(stacked, headers=headers, tablefmt="simple", disable_numparse=True)
     if rows:
@@ -44,6 +44,11 @@ def _render_board(board: Board, style: str) -> str:
     lines += [f"{bullet}not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
     lines += [f"{bullet}Data: {note}." for note in board.notes]
     return "\n".join(lines).rstrip()
+
+
+def _escaped(cell: str) -> str:
+    """A cell that a Markdown table shows as it is, whatever a model is called."""
+    return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _headers(board: Board) -> list[str]:

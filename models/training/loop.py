@@ -45,6 +45,15 @@ class Workplace:
     resume_file: Path | None = None
 
 
+@dataclass(frozen=True)
+class _State:
+    """What a resumed run needs back."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+
 def train(
     network: nn.Module,
     images: Tensor,
@@ -64,8 +73,33 @@ def train(
     the resume file belongs to other settings.
     """
     network.to(workplace.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = images.to(workplace.device)
-    labels = labels.to(workplace.device)
+    images, labels = images.to(workplace.device), labels.to(workplace.device)
+    state = _begin(network, settings, len(images) // settings.batch_size)
+    curve = _resume(workplace.resume_file, settings, state)
+    for record in curve:
+        on_epoch(record)
+    for epoch in range(len(curve), settings.epochs):
+        started = time.perf_counter()
+        network.train()
+        total_loss, correct, seen, classes = 0.0, 0, 0, 0
+        for step, (batch, target, keys) in enumerate(_batches(images, labels, settings, epoch)):
+            logits, loss = _step(state, batch, target, keys, head, settings, workplace, perturb)
+            if not math.isfinite(loss):
+                raise TrainingError(f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}: lower the learning rate")
+            total_loss += loss * len(target)
+            correct += int((logits.argmax(1) == target).sum())
+            seen, classes = seen + len(target), logits.shape[1]
+            on_step(epoch, step, loss)
+        record = EpochRecord(epoch + 1, total_loss / seen, correct / seen, time.perf_counter() - started)
+        curve.append(record)
+        _refuse_chance(curve, settings, classes, seen)
+        _save(workplace.resume_file, settings, state, curve)
+        on_epoch(record)
+    network.eval()
+    return curve
+
+
+def _begin(network: nn.Module, settings: TrainingSettings, steps: int) -> _State:
     optimizer = torch.optim.SGD(
         network.parameters(),
         lr=settings.learning_rate,
@@ -73,39 +107,33 @@ def train(
         weight_decay=settings.weight_decay,
         nesterov=True,
     )
-    steps = len(images) // settings.batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=settings.learning_rate, total_steps=steps * settings.epochs, pct_start=0.25
     )
-    curve = _resume(workplace.resume_file, settings, network, optimizer, schedule)
-    for record in curve:
-        on_epoch(record)
-    for epoch in range(len(curve), settings.epochs):
-        started = time.perf_counter()
-        network.train()
-        total_loss, correct, seen = 0.0, 0, 0
-        for step, (batch, target, keys) in enumerate(_batches(images, labels, settings, epoch)):
-            with _autocast(workplace):
-                seen_batch = batch if perturb is None else perturb(network, batch, target, keys)
-                logits = network(seen_batch.contiguous(memory_format=torch.channels_last)).float()
-            loss = _loss(logits, target, head, settings)
-            if not math.isfinite(loss.item()):
-                raise TrainingError(f"the loss is {loss.item()} at epoch {epoch + 1}, step {step + 1}: lower the learning rate")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total_loss += loss.item() * len(target)
-            correct += int((logits.argmax(1) == target).sum())
-            seen += len(target)
-            on_step(epoch, step, loss.item())
-        record = EpochRecord(epoch + 1, total_loss / seen, correct / seen, time.perf_counter() - started)
-        curve.append(record)
-        _refuse_chance(curve, settings, logits.shape[1], seen)
-        _save(workplace.resume_file, settings, network, optimizer, schedule, curve)
-        on_epoch(record)
-    network.eval()
-    return curve
+    return _State(network, optimizer, schedule)
+
+
+def _step(
+    state: _State,
+    batch: Tensor,
+    target: Tensor,
+    keys: Tensor,
+    head: Head,
+    settings: TrainingSettings,
+    workplace: Workplace,
+    perturb: Perturb | None,
+) -> tuple[Tensor, float]:
+    """One step of the optimiser: the logits it saw and its loss. A loss that is not finite moves nothing."""
+    with torch.autocast(workplace.device.type, dtype=torch.bfloat16, enabled=workplace.bfloat16):
+        seen = batch if perturb is None else perturb(state.network, batch, target, keys)
+        logits: Tensor = state.network(seen.contiguous(memory_format=torch.channels_last)).float()
+    loss = _loss(logits, target, head, settings)
+    if math.isfinite(loss.item()):
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        state.optimizer.step()
+        state.schedule.step()
+    return logits.detach(), loss.item()
 
 
 def _batches(images: Tensor, labels: Tensor, settings: TrainingSettings, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -116,10 +144,6 @@ def _batches(images: Tensor, labels: Tensor, settings: TrainingSettings, epoch: 
         keys = torch.randint(2**62, (len(rows),), generator=generator)
         here = rows.to(images.device)
         yield augment(images[here], settings.augmentation, generator), labels[here], keys.to(images.device)
-
-
-def _autocast(workplace: Workplace) -> torch.autocast:
-    return torch.autocast(workplace.device.type, dtype=torch.bfloat16, enabled=workplace.bfloat16)
 
 
 def _loss(logits: Tensor, target: Tensor, head: Head, settings: TrainingSettings) -> Tensor:
@@ -140,42 +164,33 @@ def _refuse_chance(curve: list[EpochRecord], settings: TrainingSettings, classes
         )
 
 
-def _save(
-    path: Path | None,
-    settings: TrainingSettings,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    curve: list[EpochRecord],
-) -> None:
+def _save(path: Path | None, settings: TrainingSettings, state: _State, curve: list[EpochRecord]) -> None:
     if path is None:
         return
-    state = {
+    saved = {
         "settings": asdict(settings),
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": {key: value for key, value in schedule.state_dict().items() if not callable(value)},
+        "network": state.network.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "schedule": {key: value for key, value in state.schedule.state_dict().items() if not callable(value)},
         "curve": [asdict(record) for record in curve],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    torch.save(state, unfinished)
+    torch.save(saved, unfinished)
     unfinished.replace(path)
 
 
-def _resume(
-    path: Path | None,
-    settings: TrainingSettings,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> list[EpochRecord]:
+def _resume(path: Path | None, settings: TrainingSettings, state: _State) -> list[EpochRecord]:
     if path is None or not path.exists():
         return []
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    if state["settings"] != asdict(settings):
+    try:
+        saved: dict[str, Any] = torch.load(path, weights_only=True)
+        same = saved["settings"] == asdict(settings)
+    except Exception as trouble:  # damaged bytes can make the reader raise anything
+        raise TrainingError(f"{path}, from which to resume, is damaged ({type(trouble).__name__}): remove it") from trouble
+    if not same:
         raise TrainingError(f"{path} belongs to a run with other settings: remove it, or train with those settings")
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    return [EpochRecord(**record) for record in state["curve"]]
+    state.network.load_state_dict(saved["network"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    state.schedule.load_state_dict(saved["schedule"])
+    return [EpochRecord(**record) for record in saved["curve"]]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 from robustboard.models.recipe import Recipe
 
+_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=_CONFIG)
 class Augmentation:
     """Strengths of the random changes every training image gets; 0 turns one off.
 
@@ -25,7 +29,7 @@ class Augmentation:
     noise: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_CONFIG)
 class TrainingSettings:
     """One run: SGD with Nesterov momentum under a one-cycle schedule (Smith & Topin 2018), cross-entropy or, for
     sigmoid heads, the squared error against one-hot targets.
