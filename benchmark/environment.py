@@ -6,43 +6,29 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
-@dataclass(frozen=True)
-class Environment:
-    """The software and the machine behind a result."""
-
-    git_commit: str
-    git_dirty: bool
-    python: str
-    torch: str
-    torchattacks: str
-    foolbox: str
-    robustboard: str
-    processor: str
-    threads: int
-
-
 @cache
-def current_environment() -> Environment:
-    """This process's environment. Outside a checkout the commit reads "unknown"."""
+def current_environment() -> dict[str, Any]:
+    """This process's versions, machine and commit, by the names that a result's environment block gives them. Outside a
+    checkout the commit reads "unknown"."""
     commit, dirty = _git_state()
-    return Environment(
-        git_commit=commit,
-        git_dirty=dirty,
-        python=platform.python_version(),
-        torch=torch.__version__,
-        torchattacks=version_of("torchattacks"),
-        foolbox=version_of("foolbox"),
-        robustboard=version_of("robustboard"),
-        processor=_processor(),
-        threads=torch.get_num_threads(),
-    )
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchattacks": version_of("torchattacks"),
+        "foolbox": version_of("foolbox"),
+        "robustboard": version_of("robustboard"),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def version_of(package: str) -> str:

@@ -144,7 +144,7 @@ def assemble(cell: Cell, clean: Clean, batches: Sequence[BatchRecord], device: s
         outcome=_outcome(cell, examples, any(batch.has_start for batch in batches)),
         per_example=_per_example(examples),
         cost=_cost(batches, device),
-        environment=EnvironmentBlock(**asdict(current_environment()), seed=cell.protocol.seed, started=started, finished=now()),
+        environment=EnvironmentBlock(**current_environment(), seed=cell.protocol.seed, started=started, finished=now()),
     )
 
 

@@ -153,7 +153,7 @@ def _store(
     log = {
         "name": name,
         "settings": asdict(settings),
-        "environment": asdict(current_environment()),
+        "environment": current_environment(),
         "epochs": [asdict(record) for record in curve],
         "clean_accuracy": card.clean_accuracy,
     }
