@@ -43,12 +43,11 @@ class MinMaxout(nn.Module):
         self.pieces = pieces
 
     def forward(self, x: Tensor) -> Tensor:
-        # amin and amax share the gradient among ties; on continuous pre-activations ties have measure zero.
-        shape = (x.shape[0], -1, self.pieces.groups, self.pieces.group_size, *x.shape[2:])
-        x = x.reshape(shape)
-        if self.pieces.group_size > 1:
-            return x.amin(3).amax(2)
-        return x.squeeze(3).amax(2)
+        # Channels last, split in place: no copy. Of ties one takes the gradient; `amax` shares it, at four times the cost.
+        pieces = x.movedim(1, -1).unflatten(-1, (-1, self.pieces.groups, self.pieces.group_size))
+        smallest = pieces.min(-1).values if self.pieces.group_size > 1 else pieces.squeeze(-1)
+        largest: Tensor = smallest.max(-1).values
+        return largest.movedim(-1, 1)
 
     def extra_repr(self) -> str:
         return f"groups={self.pieces.groups}, group_size={self.pieces.group_size}"
