@@ -17,7 +17,7 @@ benchmark: $(READY)
 	$(BIN)/robustboard run --protocol quick
 
 test: $(READY)
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 smoke: $(READY)
 	rm -rf $(RUN)/smoke
