@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from robustboard.attacks import projections
-from robustboard.attacks.attack import Model, logits_and_gradient
 from torch import Tensor
+
+from robustboard.attacks import projections
+from robustboard.attacks.attack import Model, logits_and_gradient, logits_of
 
 Climb = Callable[[Tensor, Tensor], Tensor]
 """(logits of the active examples, their rows in the batch) -> the loss (n,) to climb."""
@@ -53,8 +54,7 @@ def ascend(
         if number < steps:
             logits, _, gradient = logits_and_gradient(model, current, lambda z: climb(z, rows))  # noqa: B023
         else:
-            with torch.no_grad():
-                logits, gradient = model(current), torch.zeros_like(current)
+            logits, gradient = logits_of(model, current), torch.zeros_like(current)
         values, done = score(logits, rows)
         better = values > scores[rows]
         best[rows[better]] = current[better]
@@ -72,5 +72,7 @@ def ascend(
 
 def check_reach(step: float, steps: int) -> None:
     """Refuse a schedule that cannot reach the edge of the ball: ValueError when step (relative to ε) · steps < 1."""
+    if steps < 1 or step <= 0:
+        raise ValueError(f"there must be at least one step of positive length, got {steps} of {step:g} ε")
     if step * steps < 1 - 1e-9:
         raise ValueError(f"{steps} steps of {step:g} ε reach only {step * steps:g} ε: raise steps or step until step · steps ≥ 1")

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, get_args, get_type_hints
 
 import torch
 from torch import Tensor
+
+from robustboard.attacks.losses import Head
 
 Model = Callable[[Tensor], Tensor]
 Norm = Literal["linf", "l2", "l0"]
@@ -69,25 +72,48 @@ class AttackCard:
         own = {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in hidden}
         return {**own, **self.preset}
 
-    @property
-    def takes_head(self) -> bool:
-        """Whether the attack must be told how logits become confidences."""
-        return "head" in inspect.signature(self.function).parameters
-
-    def bind(self, **parameters: Any) -> Callable[..., Proposal]:
-        """The function with its preset and `parameters` filled in. Raises ValueError for a parameter it does not have."""
-        unknown = sorted(set(parameters) - set(self.parameters()) - {"row_cap", "head"})
-        if unknown:
-            raise ValueError(f"attack {self.name} has no parameter {unknown[0]!r}; it has {', '.join(self.parameters())}")
+    def check_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Raise ValueError for a parameter the attack does not have, or a value it cannot work with."""
+        known, hints = self.parameters(), get_type_hints(self.function)
+        checked = set() if self.check is None else set(inspect.signature(self.check).parameters)
+        for name, value in parameters.items():
+            if name not in known:
+                raise ValueError(f"attack {self.name} has no parameter {name!r}; it has {', '.join(known)}")
+            _check_value(f"{self.name}: {name}", value, known[name], get_args(hints[name]), any_sign=name in checked)
         if self.check is not None:
-            settings = {**self.parameters(), **parameters}
-            self.check(**{name: settings[name] for name in inspect.signature(self.check).parameters})
-        given = {**self.preset, **parameters}
+            settings = {**known, **parameters}
+            self.check(**{name: settings[name] for name in checked})
 
-        def attack(model: Model, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
-            return self.function(model, images, labels, keys, epsilon=epsilon, **given)
+    def bind(self, head: Head = "softmax", **parameters: Any) -> Callable[..., Proposal]:
+        """The function with its preset, `parameters` and, if it asks for it, the model's `head` filled in; called with
+        `row_share` below 1 it takes that share of the rows it would at once. Raises ValueError as `check_parameters`."""
+        self.check_parameters(parameters)
+        asks = inspect.signature(self.function).parameters
+        given = {**self.preset, **parameters, **({"head": head} if "head" in asks else {})}
+        cap = asks["row_cap"].default if "row_cap" in asks else None
+
+        def attack(
+            model: Model, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float, row_share: float = 1.0
+        ) -> Proposal:
+            limit = {} if cap is None else {"row_cap": max(2, int(cap * row_share))}
+            return self.function(model, images, labels, keys, epsilon=epsilon, **given, **limit)
 
         return attack
+
+
+def _check_value(what: str, value: object, default: object, choices: tuple[object, ...], *, any_sign: bool) -> None:
+    """Counts are whole and at least 1, other numbers finite and positive (0 where that is the default), words are choices."""
+    if isinstance(default, str):
+        if value not in choices:
+            raise ValueError(f"{what} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        return
+    if isinstance(value, bool) or not isinstance(value, int if isinstance(default, int) else int | float):
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        raise ValueError(f"{what} must be {kind}, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{what} must be finite, got {value!r}")
+    if not any_sign and (value < 0 or (value == 0 and default != 0)):
+        raise ValueError(f"{what} must be {'at least 1' if isinstance(default, int) else 'above 0'}, got {value!r}")
 
 
 _cards: dict[str, AttackCard] = {}
@@ -115,14 +141,29 @@ def attack_cards() -> Mapping[str, AttackCard]:
     return dict(sorted(_cards.items()))
 
 
+def logits_of(model: Model, images: Tensor) -> Tensor:
+    """One forward pass: logits (N, K) without a graph. Raises FloatingPointError when they are not finite."""
+    with torch.no_grad():
+        return finite(model(images), "outputs")
+
+
 def logits_and_gradient(model: Model, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """One forward and one backward pass: logits (N, K), loss values (N,) and each example's gradient, like `images`.
 
-    The sum over the batch is differentiated, so that row i of the gradient is that of example i's own loss.
+    The sum over the batch is differentiated, so that row i of the gradient is that of example i's own loss. Raises
+    FloatingPointError when logits or gradients are not finite: an attack that went on would hand back the clean image,
+    and its failure would pass for robustness.
     """
     with torch.enable_grad():
         variable = images.detach().requires_grad_(True)
-        logits = model(variable)
+        logits = finite(model(variable), "outputs")
         values = loss(logits)
         (gradient,) = torch.autograd.grad(values.sum(), variable)
-    return logits.detach(), values.detach(), gradient
+    return logits.detach(), values.detach(), finite(gradient, "gradients")
+
+
+def finite(values: Tensor, what: str) -> Tensor:
+    """`values` as they are. Raises FloatingPointError, naming the model's `what`, where any is NaN or infinite."""
+    if not bool(torch.isfinite(values).all()):
+        raise FloatingPointError(f"the model's {what} are not finite on the way")
+    return values

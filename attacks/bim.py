@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from robustboard.attacks.ascent import Climb, Score, ascend, check_reach
 from robustboard.attacks.attack import Model, Proposal, register
 from robustboard.attacks.losses import LossName, ascent_loss, is_decisive, success_margin
-from torch import Tensor
 
 
 @register(

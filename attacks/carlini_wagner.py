@@ -7,36 +7,23 @@ gradient the weight c of each example; C&W's own optimiser then shortens it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from robustboard.attacks.adam import Moments, descent_step
-from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, register
-from robustboard.attacks.ddn import ddn
-from robustboard.attacks.losses import is_decisive, success_margin
-from robustboard.attacks.projections import norms, per_example
 from torch import Tensor
+
+from robustboard.attacks.adam import Moments, descent_step
+from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, logits_of, register
+from robustboard.attacks.closest import Closest
+from robustboard.attacks.ddn import ddn
+from robustboard.attacks.losses import is_success, success_margin
+from robustboard.attacks.projections import norms, per_example
 
 SHRINK = 0.95
 """A feature at 0 or 1 sits at tanh w = ∓0.95, where the slope is 5 % of the steepest: the paper's 0.999999 leaves 2e-6
 of it, too little for the black and white pixels of MNIST to move. w never leaves [−LIMIT, LIMIT], so x stays in the box."""
 LIMIT = math.atanh(SHRINK)
 NO_UPPER_BOUND = 1e10
-
-
-@dataclass(frozen=True)
-class Smallest:
-    """The closest success so far of each example: images like the batch, L2 distances (N,), infinite where none."""
-
-    images: Tensor
-    distances: Tensor
-
-    def joined(self, rows: Tensor, images: Tensor, distances: Tensor, found: Tensor) -> Smallest:
-        """With the candidates `images` of `rows` taken in where they are `found` and closer."""
-        better = found & (distances < self.distances[rows])
-        best, closest = self.images.clone(), self.distances.clone()
-        best[rows[better]], closest[rows[better]] = images[better], distances[better]
-        return Smallest(best, closest)
 
 
 def image_of(w: Tensor) -> Tensor:
@@ -70,7 +57,7 @@ def cw_cold(
     and an example leaves a search when its own loss stalls. A success has a margin of at least κ. Returns the closest
     success, or the image itself. `epsilon` is not used.
     """
-    smallest = Smallest(images.clone(), torch.full((len(images),), torch.inf, device=images.device))
+    smallest = Closest.nothing(images)
     taken = torch.zeros_like(labels)
     c = torch.full((len(images),), initial_c, device=images.device)
     low, high = torch.zeros_like(c), torch.full_like(c, NO_UPPER_BOUND)
@@ -91,11 +78,11 @@ def _minimise(
     targets: Tensor | None,
     start: Tensor,
     c: Tensor,
-    smallest: Smallest,
+    smallest: Closest,
     steps: int,
     rate: float,
     kappa: float,
-) -> tuple[Smallest, Tensor, Tensor]:
+) -> tuple[Closest, Tensor, Tensor]:
     """One search at fixed c: the closest successes, whether each example succeeded in it, and its steps."""
     everyone = torch.arange(len(images), device=images.device)
     rows, w, moments = everyone, start, Moments.zero(start)
@@ -103,13 +90,14 @@ def _minimise(
     checkpoint = torch.full_like(c, torch.inf)
     for number in range(steps + 1):
         x = image_of(w)
-        logits, hinge, gradient = _hinge(model, x, labels[rows], _at(targets, rows), kappa)
+        look = _look(model, x, labels[rows], _at(targets, rows), kappa, with_gradient=number < steps)
         distances = norms(x - images[rows], "l2")
-        found = _successful(logits, labels[rows], _at(targets, rows), kappa)
-        smallest = smallest.joined(rows, x, distances, found)
-        succeeded[rows] |= found
+        smallest = smallest.joined(rows, x, distances, look.found, look.logits, look.wanted)
+        succeeded[rows] |= look.found
         if number == steps:
             break
+        hinge = (kappa - look.wanted).clamp_min(0)
+        gradient = torch.where(per_example(hinge > 0, x), look.descent, 0.0)
         change, moments = descent_step(_chain(w, x - images[rows], gradient, c[rows]), moments, rate)
         w = (w + change).clamp(-LIMIT, LIMIT)
         taken[rows] += 1
@@ -151,46 +139,51 @@ def cw(
     the start's included (`from_start` says where it was that one), or the image itself.
     """
     start = ddn(model, images, labels, keys, steps=start_steps, targets=targets)
-    distances = norms(start.images - images, "l2")
-    with torch.no_grad():
-        moved = (distances > 0) & _successful(model(start.images), labels, targets, kappa)
-    begin = torch.where(per_example(moved, images), start.images, images)
-    smallest = Smallest(begin, torch.where(moved, distances, torch.inf))
+    rows = torch.arange(len(images), device=images.device)
+    begin = _look(model, start.images, labels, targets, kappa, with_gradient=False)
+    smallest = Closest.nothing(images).joined(
+        rows, start.images, norms(start.images - images, "l2"), begin.found, begin.logits, begin.wanted
+    )
     first = smallest.distances
-    w, moments = variable_of(start.images), Moments.zero(images)
-    c, ever = torch.ones_like(distances), torch.zeros_like(moved)
+    w, moments = variable_of(smallest.images), Moments.zero(images)
+    c, ever = torch.ones_like(first), torch.zeros_like(begin.found)
     for number in range(steps + 1):
         x = image_of(w)
-        logits, _, gradient = _hinge(model, x, labels, targets, torch.inf)
-        found = _successful(logits, labels, targets, kappa)
+        look = _look(model, x, labels, targets, kappa, with_gradient=number < steps)
         distances = norms(x - images, "l2")
-        smallest = smallest.joined(torch.arange(len(images), device=images.device), x, distances, found)
+        smallest = smallest.joined(rows, x, distances, look.found, look.logits, look.wanted)
         if number == steps:
             break
-        renew = (found & ~ever) | (number == 0)
-        ever |= found
-        c = torch.where(found, c * 0.9, torch.where(ever, c * 1.1, c * 1.5))
-        c = torch.where(renew, _multiplier(distances.clamp_min(0.1), gradient), c)
+        renew = (look.found & ~ever) | (number == 0)
+        ever |= look.found
+        c = torch.where(look.found, c * 0.9, torch.where(ever, c * 1.1, c * 1.5))
+        c = torch.where(renew, _multiplier(distances.clamp_min(0.1), look.descent), c)
         falling = rate * (0.01 + 0.99 * (1 + math.cos(math.pi * number / steps)) / 2)
-        outside = (~found).to(c)
-        change, moments = descent_step(_chain(w, x - images, gradient, c * outside), moments, falling)
+        outside = (~look.found).to(c)
+        change, moments = descent_step(_chain(w, x - images, look.descent, c * outside), moments, falling)
         w = (w + change).clamp(-LIMIT, LIMIT)
-    return Proposal(smallest.images, start.iterations + steps, from_start=moved & (smallest.distances == first))
+    from_start = torch.isfinite(first) & (smallest.distances == first)
+    return Proposal(smallest.images, start.iterations + steps, from_start=from_start)
 
 
-def _hinge(model: Model, x: Tensor, labels: Tensor, targets: Tensor | None, kappa: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, max(κ − margin, 0) and its gradient; κ = ∞ gives the plain −margin."""
+class Look(NamedTuple):
+    """What the model says about iterates: logits (n, K), success margin (n,), whether that is a success (n,), and the
+    gradient of minus the margin, like the images (zero where it was not asked for)."""
 
-    def loss(logits: Tensor) -> Tensor:
+    logits: Tensor
+    wanted: Tensor
+    found: Tensor
+    descent: Tensor
+
+
+def _look(model: Model, x: Tensor, labels: Tensor, targets: Tensor | None, kappa: float, *, with_gradient: bool) -> Look:
+    if with_gradient:
+        logits, negative, descent = logits_and_gradient(model, x, lambda z: -success_margin(z, labels, targets))
+        wanted = -negative
+    else:
+        logits, descent = logits_of(model, x), torch.zeros_like(x)
         wanted = success_margin(logits, labels, targets)
-        return -wanted if math.isinf(kappa) else (kappa - wanted).clamp_min(0)
-
-    return logits_and_gradient(model, x, loss)
-
-
-def _successful(logits: Tensor, labels: Tensor, targets: Tensor | None, kappa: float) -> Tensor:
-    wanted = success_margin(logits, labels, targets)
-    return is_decisive(logits, wanted) & (wanted >= kappa)
+    return Look(logits, wanted, is_success(wanted, targets) & (wanted >= kappa), descent)
 
 
 def _chain(w: Tensor, change: Tensor, gradient: Tensor, c: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from robustboard.attacks import projections, randomness
-from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, register
-from robustboard.attacks.losses import is_decisive, success_margin
 from torch import Tensor
+
+from robustboard.attacks import projections, randomness
+from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, logits_of, register
+from robustboard.attacks.closest import Closest
+from robustboard.attacks.losses import is_success, success_margin
 
 
 @register("ddn", norm="l2", aim="minimum", version=1, source="Rony et al. 2019, algorithm 1; margin loss")
@@ -30,16 +32,19 @@ def ddn(
     successful perturbation, or the image itself where none was found. A zero gradient is replaced by a random
     direction drawn from the example's key. `epsilon` is not used.
     """
-    best, distances = images.clone(), torch.full((len(images),), torch.inf, device=images.device)
+    rows = torch.arange(len(images), device=images.device)
+    closest = Closest.nothing(images)
     change = torch.zeros_like(images)
     allowed = torch.full((len(images),), initial_norm, device=images.device)
     for number in range(steps + 1):
         current = images + change
-        logits, wanted, gradient = logits_and_gradient(model, current, lambda z: success_margin(z, labels, targets))
-        found = is_decisive(logits, wanted)
-        size = projections.norms(change, "l2")
-        better = found & (size < distances)
-        best[better], distances[better] = current[better], size[better]
+        if number < steps:
+            logits, wanted, gradient = logits_and_gradient(model, current, lambda z: success_margin(z, labels, targets))
+        else:
+            logits, gradient = logits_of(model, current), torch.zeros_like(current)
+            wanted = success_margin(logits, labels, targets)
+        found, size = is_success(wanted, targets), projections.norms(change, "l2")
+        closest = closest.joined(rows, current, size, found, logits, wanted)
         if number == steps:
             break
         rate = 0.01 + 0.99 * (1 + math.cos(math.pi * number / steps)) / 2
@@ -47,7 +52,7 @@ def ddn(
         allowed = torch.where(found, torch.minimum(allowed, size) * (1 - gamma), allowed * (1 + gamma))
         length = projections.norms(change, "l2").clamp_min(1e-12)
         change = projections.box(images + change * projections.per_example(allowed / length, change)) - images
-    return Proposal(best, torch.full_like(labels, steps))
+    return Proposal(closest.images, torch.full_like(labels, steps))
 
 
 def _unit(gradient: Tensor, keys: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from robustboard.attacks import projections
 from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, register
 from robustboard.attacks.losses import LossName, ascent_loss
 from robustboard.attacks.pgd import uniform_start
-from torch import Tensor
 
 
 @register("fgsm", norm="linf", aim="budget", version=1, source="Goodfellow et al. 2014, section 4; margin loss")

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
-from robustboard.attacks import projections
-from robustboard.attacks.attack import Model, Proposal, register
-from robustboard.attacks.losses import is_decisive, success_margin
 from torch import Tensor
 
+from robustboard.attacks import projections
+from robustboard.attacks.attack import Model, Proposal, finite, logits_of, register
+from robustboard.attacks.losses import is_decisive, is_success, success_margin
 
-@register("jsma", norm="l0", aim="minimum", version=1, source="Papernot et al. 2016, algorithms 2 and 3, section IV-A")
+
+def check_theta(theta: float) -> None:
+    """Refuse a change that is none, or more than a feature's range."""
+    if not 0 < abs(theta) <= 1:
+        raise ValueError(f"theta is the change of a feature in [0, 1] and must be in [-1, 0) or (0, 1], got {theta:g}")
+
+
+@register(
+    "jsma",
+    norm="l0",
+    aim="minimum",
+    version=1,
+    source="Papernot et al. 2016, algorithms 2 and 3, section IV-A",
+    check=check_theta,
+)
 def jsma(
     model: Model,
     images: Tensor,
@@ -29,27 +45,32 @@ def jsma(
     change the label, hence with the fewest features, is kept. At most `row_cap` images are in the model at once.
     Returns the image itself where nothing was found. Costs one pass forward and two back a step, example and class.
     """
-    if not 0 < abs(theta) <= 1:
-        raise ValueError(f"theta is the change of a feature in [0, 1] and must be in [-1, 0) or (0, 1], got {theta}")
+    check_theta(theta)
     pairs = int(epsilon) // 2
     owners, aims = _rows(model, images, labels, targets)
-    best, taken = images.clone(), torch.zeros_like(labels)
+    best, uncertain = images.clone(), images.clone()
+    finished, taken = torch.zeros_like(labels, dtype=torch.bool), torch.zeros_like(labels)
+    doubtful = torch.zeros_like(finished)
     current = images[owners].clone()
     open_features = _movable(current, theta)
     for number in range(pairs + 1):
-        reached, alpha, beta = _look(model, current, labels[owners], aims, targets is not None, row_cap)
-        best, done = _keep_first(best, current, owners, reached)
+        look = _look(model, current, labels[owners], aims, targets is not None, row_cap, with_gradient=number < pairs)
+        uncertain, there = _keep_widest(uncertain, current, owners, look.reached, ~doubtful)
+        doubtful |= there
+        best, done = _keep_widest(best, current, owners, torch.where(look.certain, look.reached, -torch.inf), ~finished)
+        finished |= done
         if number == pairs:
             break
-        first, second, valid = best_pair(alpha, beta, open_features, theta)
-        going = valid & ~done[owners]
+        first, second, valid = best_pair(look.alpha, look.beta, open_features, theta)
+        going = valid & ~finished[owners]
         owners, aims, current, open_features = owners[going], aims[going], current[going], open_features[going]
         if not len(owners):
             break
         current = _push(current, first[going], second[going], theta)
         open_features &= _movable(current, theta)
         taken[owners] = number + 1
-    return Proposal(best, taken)
+    fallback = doubtful & ~finished
+    return Proposal(torch.where(projections.per_example(fallback, images), uncertain, best), taken)
 
 
 def _rows(model: Model, images: Tensor, labels: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -69,37 +90,58 @@ def _movable(images: Tensor, theta: float) -> Tensor:
     return flat < 1 if theta > 0 else flat > 0
 
 
+class Look(NamedTuple):
+    """What the model says about rows (n): by how much each has succeeded (minus infinity where not), whether that is above
+    rounding, and its α and β (n, features), zero where they were not asked for."""
+
+    reached: Tensor
+    certain: Tensor
+    alpha: Tensor
+    beta: Tensor
+
+
 def _look(
-    model: Model, images: Tensor, labels: Tensor, aims: Tensor, targeted: bool, row_cap: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """By how much each row has succeeded (n,), minus infinity where not decisively, and its α and β (n, features)."""
+    model: Model, images: Tensor, labels: Tensor, aims: Tensor, targeted: bool, row_cap: int, *, with_gradient: bool
+) -> Look:
+    once = _with_jacobian if with_gradient else _without_jacobian
     parts = [
-        _look_once(model, *part, targeted)
+        once(model, *part, targeted)
         for part in zip(images.split(row_cap), labels.split(row_cap), aims.split(row_cap), strict=True)
     ]
-    reached, alpha, beta = (torch.cat(column) for column in zip(*parts, strict=True))
-    return reached, alpha, beta
+    return Look(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _look_once(model: Model, images: Tensor, labels: Tensor, aims: Tensor, targeted: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _with_jacobian(model: Model, images: Tensor, labels: Tensor, aims: Tensor, targeted: bool) -> Look:
     with torch.enable_grad():
         variable = images.detach().requires_grad_(True)
-        logits = model(variable)
+        logits = finite(model(variable), "outputs")
         own = logits.gather(1, aims[:, None]).sum()
         (alpha,) = torch.autograd.grad(own, variable, retain_graph=True)
         (everything,) = torch.autograd.grad(logits.sum(), variable)
-    wanted = success_margin(logits.detach(), labels, aims if targeted else None)
-    reached = torch.where(is_decisive(logits, wanted), wanted, -torch.inf)
-    return reached, alpha.flatten(1), (everything - alpha).flatten(1)
+    alpha, everything = finite(alpha, "gradients").flatten(1), finite(everything, "gradients").flatten(1)
+    return Look(*_success(logits.detach(), labels, aims, targeted), alpha, everything - alpha)
 
 
-def _keep_first(best: Tensor, current: Tensor, owners: Tensor, reached: Tensor) -> tuple[Tensor, Tensor]:
-    """Put the first success of each example into `best`; among its rows that succeed together the widest margin wins."""
+def _without_jacobian(model: Model, images: Tensor, labels: Tensor, aims: Tensor, targeted: bool) -> Look:
+    nothing = torch.zeros_like(images).flatten(1)
+    return Look(*_success(logits_of(model, images), labels, aims, targeted), nothing, nothing)
+
+
+def _success(logits: Tensor, labels: Tensor, aims: Tensor, targeted: bool) -> tuple[Tensor, Tensor]:
+    targets = aims if targeted else None
+    wanted = success_margin(logits, labels, targets)
+    return torch.where(is_success(wanted, targets), wanted, -torch.inf), is_decisive(logits, wanted)
+
+
+def _keep_widest(best: Tensor, current: Tensor, owners: Tensor, reached: Tensor, open_: Tensor) -> tuple[Tensor, Tensor]:
+    """Put a success of each example that is still `open_` (N,) into `best`; of its rows that succeed together the one with
+    the widest margin. Also which examples (N,) got one."""
     margins = torch.full((len(best),), -torch.inf, device=best.device).scatter_reduce(0, owners, reached, "amax")
-    done = margins > -torch.inf
-    winners = ((reached == margins[owners]) & done[owners]).nonzero().squeeze(1)
+    new = (margins > -torch.inf) & open_
+    winners = ((reached == margins[owners]) & new[owners]).nonzero().squeeze(1)
+    best = best.clone()
     best[owners[winners]] = current[winners]
-    return best, done
+    return best, new
 
 
 def _push(images: Tensor, first: Tensor, second: Tensor, theta: float) -> Tensor:
@@ -118,22 +160,29 @@ def best_pair(alpha: Tensor, beta: Tensor, allowed: Tensor, theta: float) -> tup
     sign = 1.0 if theta > 0 else -1.0
     a = torch.where(allowed, sign * alpha, -torch.inf)
     b = torch.where(allowed, -sign * beta, -torch.inf)
-    a, order = a.sort(1, descending=True)
+    a, order = a.sort(dim=1, descending=True, stable=True)
     b = b.gather(1, order)
     layers = _records(b)
     layers |= _records(b.masked_fill(layers, -torch.inf))
     width = max(2, int(layers.sum(1).max()))
-    kept, places = layers.to(torch.int8).topk(min(width, layers.shape[1]), dim=1)
-    a = a.gather(1, places).masked_fill(kept == 0, -torch.inf)
-    b = b.gather(1, places).masked_fill(kept == 0, -torch.inf)
+    places, kept = _places(layers, width)
+    a, b = a.gather(1, places).masked_fill(~kept, -torch.inf), b.gather(1, places).masked_fill(~kept, -torch.inf)
     sum_a, sum_b = a[:, :, None] + a[:, None, :], b[:, :, None] + b[:, None, :]
-    distinct = ~torch.eye(a.shape[1], dtype=torch.bool, device=a.device)
-    saliency = torch.where((sum_a > 0) & (sum_b > 0) & distinct, sum_a * sum_b, -torch.inf).flatten(1)
+    once = torch.ones(width, width, dtype=torch.bool, device=a.device).triu(1)
+    saliency = torch.where((sum_a > 0) & (sum_b > 0) & once, sum_a * sum_b, -torch.inf).flatten(1)
     value, at = saliency.max(1)
     features = order.gather(1, places)
-    first = features.gather(1, (at // a.shape[1])[:, None]).squeeze(1)
-    second = features.gather(1, (at % a.shape[1])[:, None]).squeeze(1)
+    first = features.gather(1, (at // width)[:, None]).squeeze(1)
+    second = features.gather(1, (at % width)[:, None]).squeeze(1)
     return first, second, value > -torch.inf
+
+
+def _places(marked: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The columns where each row of `marked` (n, m) is true, in order, filled up to `width`; and which of them are real."""
+    rank = torch.where(marked, marked.cumsum(1) - 1, width)
+    columns = torch.arange(marked.shape[1], device=marked.device).expand_as(rank)
+    places = torch.zeros(len(marked), width + 1, dtype=torch.int64, device=marked.device).scatter_(1, rank, columns)
+    return places[:, :width], torch.arange(width, device=marked.device) < marked.sum(1, keepdim=True)
 
 
 def _records(values: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LossName = Literal["margin", "cross_entropy"]
+Head = Literal["softmax", "sigmoid", "identity"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-ROUNDING = 1e-5
-"""Relative size of a logit below which a margin's sign may be the batch size's doing rather than the model's."""
+ROUNDING = 1e-6
+"""Share of the largest logit, a few float32 roundings, below which a margin's sign may be the arithmetic's doing."""
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -46,11 +47,19 @@ def success_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Te
     return margin(logits, labels) if targets is None else -margin(logits, targets)
 
 
+def is_success(wanted: Tensor, targets: Tensor | None) -> Tensor:
+    """(N,) bool: the label's logit is no longer strictly the largest, or the target's is."""
+    return wanted >= 0 if targets is None else wanted > 0
+
+
 def is_decisive(logits: Tensor, wanted: Tensor) -> Tensor:
     """(N,) bool: the margin `wanted` is above what rounding can turn. An attack may stop here; the judge will agree."""
     return wanted > ROUNDING * logits.detach().abs().amax(1).clamp_min(1e-30)
 
 
-def confidence(logits: Tensor, head: Literal["softmax", "sigmoid"]) -> Tensor:
-    """How sure the model is of its prediction (N,): the largest probability, or the largest sigmoid of a sigmoid head."""
-    return torch.softmax(logits, 1).amax(1) if head == "softmax" else torch.sigmoid(logits.amax(1))
+def confidence(outputs: Tensor, head: Head) -> Tensor:
+    """How sure the model is of its prediction (N,): the largest probability, the largest sigmoid of a sigmoid head, or the
+    largest output of a model that returns probabilities itself ("identity")."""
+    if head == "softmax":
+        return torch.softmax(outputs, 1).amax(1)
+    return torch.sigmoid(outputs.amax(1)) if head == "sigmoid" else outputs.amax(1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from robustboard.attacks.ascent import Score, ascend, check_reach
-from robustboard.attacks.attack import Model, Proposal, register
-from robustboard.attacks.losses import confidence, margin
 from torch import Tensor
+
+from robustboard.attacks import randomness
+from robustboard.attacks.ascent import Score, ascend, check_reach
+from robustboard.attacks.attack import Model, Proposal, logits_of, register
+from robustboard.attacks.losses import Head, confidence, margin
+from robustboard.attacks.pgd import uniform_start
 
 CERTAIN = 1 - 1e-6
 """A confidence that is 1 to rounding: nothing is left to gain, the example is done."""
@@ -30,24 +31,23 @@ def max_confidence(
     *,
     epsilon: float,
     steps: int = 40,
-    step: float = 1 / 20,
-    head: Literal["softmax", "sigmoid"] = "softmax",
+    step: float = 1 / 15,
+    head: Head = "softmax",
 ) -> Proposal:
-    """For every wrong class an ascent on that class's confidence; per example the most confident error is kept.
+    """For every wrong class a PGD ascent on that class's confidence; per example the most confident error is kept.
 
     Every example is attacked, clean errors included, and the clean image is a candidate too. Wrong classes are tried in
     the order of their clean logits; an example that is wrong with a confidence of 1 is done with all of them.
     `head` says how logits become confidences. Raises ValueError when step · steps < 1.
     """
     check_reach(step, steps)
-    with torch.no_grad():
-        clean = model(images)
+    clean = logits_of(model, images)
     best = images.clone()
     scores = confident_error(clean, labels, head)
     iterations = torch.zeros_like(labels)
     others = clean.scatter(1, labels[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :-1]
     rows = torch.arange(len(images), device=images.device)
-    for targets in others.unbind(1):
+    for number, targets in enumerate(others.unbind(1)):
         rows = rows[scores[rows] < CERTAIN]
         if not len(rows):
             break
@@ -55,7 +55,7 @@ def max_confidence(
         ascent = ascend(
             model,
             images[rows],
-            images[rows],
+            uniform_start(images[rows], randomness.derive(keys[rows], number), epsilon),
             lambda logits, active: target_confidence(logits, owners[active], aims[active], head),  # noqa: B023
             _score(owners, head),
             epsilon=epsilon,
@@ -69,7 +69,7 @@ def max_confidence(
     return Proposal(best, iterations)
 
 
-def target_confidence(logits: Tensor, labels: Tensor, targets: Tensor, head: Literal["softmax", "sigmoid"]) -> Tensor:
+def target_confidence(logits: Tensor, labels: Tensor, targets: Tensor, head: Head) -> Tensor:
     """A strictly rising function of the target's confidence whose gradient does not vanish: log softmax_t, or for
     sigmoid heads Z_t, joined with Z_t − Z_y as long as the label leads: only an error counts. (N,)"""
     if head == "softmax":
@@ -81,13 +81,13 @@ def target_confidence(logits: Tensor, labels: Tensor, targets: Tensor, head: Lit
     return own + (own - right).clamp_max(0)
 
 
-def confident_error(logits: Tensor, labels: Tensor, head: Literal["softmax", "sigmoid"]) -> Tensor:
+def confident_error(logits: Tensor, labels: Tensor, head: Head) -> Tensor:
     """The confidence of an error (N,), in [0, 1]; where the model is right, its margin, which is at most 0."""
     lead = margin(logits, labels)
     return torch.where(lead > 0, confidence(logits, head), lead)
 
 
-def _score(labels: Tensor, head: Literal["softmax", "sigmoid"]) -> Score:
+def _score(labels: Tensor, head: Head) -> Score:
     def score(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         values = confident_error(logits, labels[rows], head)
         return values, values >= CERTAIN

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from robustboard.attacks import projections, randomness
 from robustboard.attacks.ascent import ascend, check_reach
 from robustboard.attacks.attack import Model, Proposal, register
 from robustboard.attacks.bim import climb_and_score
 from robustboard.attacks.losses import LossName
-from torch import Tensor
 
 
 @register(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from robustboard.attacks import projections, randomness
 from robustboard.attacks.adam import Moments, descent_step
-from robustboard.attacks.attack import Model, Proposal, register
+from robustboard.attacks.attack import Model, Proposal, logits_of, register
 from robustboard.attacks.losses import is_decisive, success_margin
-from torch import Tensor
 
 
 @register(
@@ -44,8 +45,7 @@ def spsa(
     rows = torch.arange(len(images), device=images.device)
     current, moments = images, Moments.zero(images)
     for iteration in range(iterations + 1):
-        with torch.no_grad():
-            logits = torch.cat([model(part) for part in current.split(row_cap)])
+        logits = torch.cat([logits_of(model, part) for part in current.split(row_cap)])
         wanted = success_margin(logits, labels[rows], None if targets is None else targets[rows])
         better = wanted > scores[rows]
         best[rows[better]] = current[better]
@@ -95,8 +95,7 @@ def _differences(model: Model, images: Tensor, labels: Tensor, targets: Tensor |
     """(f(x + δv) − f(x − δv)) / 2δ for vectors (n, d, …): (n, d), both signs in one forward pass."""
     count, directions = vectors.shape[:2]
     shifted = torch.stack([images[:, None] + delta * vectors, images[:, None] - delta * vectors])
-    with torch.no_grad():
-        logits = model(projections.box(shifted).flatten(0, 2))
+    logits = logits_of(model, projections.box(shifted).flatten(0, 2))
     owners = labels[:, None].expand(count, directions).flatten().repeat(2)
     aims = None if targets is None else targets[:, None].expand(count, directions).flatten().repeat(2)
     values = success_margin(logits, owners, aims).reshape(2, count, directions)

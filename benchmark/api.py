@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor, nn
+
 from robustboard.benchmark import store
 from robustboard.benchmark.cells import Cell, build, chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.environment import choose_device
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.evaluate import Task, evaluate_examples, make_sizer
-from robustboard.benchmark.judge import Head, look_clean, prepared
+from robustboard.benchmark.judge import look_clean, prepared
 from robustboard.benchmark.protocols import DatasetPlan, load_protocol
 from robustboard.benchmark.results import CellResult
 from robustboard.benchmark.subjects import Subject
-from torch import Tensor, nn
+from robustboard.models.recipe import Head
 
 _BY_SHAPE: dict[tuple[int, ...], str] = {(1, 8, 8): "digits", (1, 28, 28): "mnist", (3, 32, 32): "cifar10"}
 
@@ -58,11 +60,11 @@ def evaluate(
             cell = Cell(chosen, built, planned, data_set, data_set.fingerprint(), Path(tempfile.gettempdir()))
             task = Task(
                 network,
-                head,
+                clean.head,
                 data_set,
                 planned.indices,
                 clean,
-                planned.bound(head),
+                planned.bound(clean.head),
                 card.name,
                 planned.threat,
                 seed,

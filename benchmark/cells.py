@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from robustboard.attacks.attack import AttackCard, attack_cards
+from robustboard.attacks.losses import Head
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.evaluate import BoundAttack
@@ -17,7 +20,6 @@ from robustboard.benchmark.judge import Threat
 from robustboard.benchmark.protocols import Protocol
 from robustboard.benchmark.subjects import Subject
 from robustboard.models.registry import count_parameters, weights_sha256
-from torch import nn
 
 PRECISION = "float32"
 
@@ -32,10 +34,9 @@ class PlannedAttack:
     indices: Sequence[int]
     implementation: str = "robustboard"
 
-    def bound(self, head: str) -> BoundAttack:
+    def bound(self, head: Head) -> BoundAttack:
         """The attack ready to be called, told the model's head if it asks for it."""
-        told = {"head": head} if self.card.takes_head else {}
-        return self.card.bind(**self.parameters, **told)
+        return self.card.bind(head, **self.parameters)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def plan_attack(protocol: Protocol, card: AttackCard, data_set: Dataset) -> Plan
     given = protocol.parameters(data_set.name, card.name)
     parameters = {**card.parameters(), **given}
     try:
-        card.bind(**given)
+        card.check_parameters(given)
     except ValueError as trouble:
         raise InputError(f"protocol {protocol.name}, {data_set.name}: {trouble}") from trouble
     features = data_set.images[0].numel()

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from tabulate import tabulate
+
 from robustboard.attacks.attack import attack_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
@@ -18,7 +20,6 @@ from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
 from robustboard.benchmark.training import train_model
 from robustboard.models import registry
-from tabulate import tabulate
 
 PROJECT = Path(__file__).resolve().parents[1]
 """The checkout, when there is one; an installed copy writes below the current folder instead."""

@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 import torch
+from torch import Tensor
+
 from robustboard.benchmark import cifar10
 from robustboard.benchmark.errors import DataNotFoundError, InputError, suggest
-from torch import Tensor
 
 Split = Literal["train", "test"]
 

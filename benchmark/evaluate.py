@@ -10,14 +10,17 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor, nn
+
 from robustboard.attacks.attack import Proposal
+from robustboard.attacks.losses import Head
 from robustboard.attacks.randomness import make_keys
 from robustboard.benchmark.datasets import Dataset
-from robustboard.benchmark.judge import Clean, CountedModel, Head, Threat, Verdict, first_line, is_out_of_memory, judge
-from torch import nn
+from robustboard.benchmark.errors import ModelFaultError
+from robustboard.benchmark.judge import Clean, CountedModel, Threat, Verdict, first_line, is_out_of_memory, judge
 
 BoundAttack = Callable[..., Proposal]
 
@@ -62,11 +65,10 @@ class BatchSizer:
     automatic: bool = True
     largest: int = 128
     quick_s: float = 12.0
-    used: int = field(default=0)
+    row_share: float = 1.0
 
     def after(self, count: int, seconds: float) -> None:
         """Take note of a finished batch."""
-        self.used = max(self.used, count)
         if self.automatic and count == self.size:
             if seconds < self.quick_s:
                 self.size = min(self.size * 2, self.largest)
@@ -74,9 +76,11 @@ class BatchSizer:
                 self.size = max(1, self.size // 2)
 
     def halve(self, count: int) -> bool:
-        """After running out of memory with `count` examples: whether a smaller batch is left to try."""
+        """After running out of memory with `count` examples: whether a smaller batch is left to try. Attacks that put several
+        rows an example into the model take fewer at once, too."""
         self.size, self.largest = max(1, count // 2), max(1, count // 2)
-        return count > 1
+        self.row_share /= 2
+        return count > 1 or self.row_share >= 1 / 64
 
 
 def make_sizer(batch_size: int | None, device: torch.device) -> BatchSizer:
@@ -115,10 +119,12 @@ def evaluate_examples(task: Task, positions: Sequence[int], sizer: BatchSizer) -
         batch = waiting[: sizer.size]
         started = time.perf_counter()
         try:
-            record = _attack_batch(task, batch)
+            record = _attack_batch(task, batch, CountedModel(task.network), sizer.row_share)
         except Exception as trouble:
-            if not is_out_of_memory(trouble) or not sizer.halve(len(batch)):
+            if not is_out_of_memory(trouble):
                 raise
+            if not sizer.halve(len(batch)):
+                raise ModelFaultError("memory runs out on a single example: try another --device") from trouble
             _free_memory(task.device)
             continue
         sizer.after(len(batch), time.perf_counter() - started)
@@ -126,38 +132,54 @@ def evaluate_examples(task: Task, positions: Sequence[int], sizer: BatchSizer) -
         yield record
 
 
-def _attack_batch(task: Task, positions: Sequence[int]) -> BatchRecord:
-    """Attack and judge one batch. An exception of the attack is bisected down to the examples that cause it."""
+def _attack_batch(task: Task, positions: Sequence[int], counted: CountedModel, row_share: float) -> BatchRecord:
+    """Attack and judge one batch. An exception of the attack is bisected down to the examples that cause it; the passes of
+    the failed tries are counted too."""
     rows = torch.as_tensor(list(positions))
     images = task.examples.images[rows].to(task.device)
     labels = task.examples.labels[rows].to(task.device)
     indices = torch.as_tensor([task.indices[p] for p in positions])
     keys = make_keys(task.seed, indices, task.label).to(task.device)
-    counted = CountedModel(task.network)
     if task.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(task.device)
-    started = time.perf_counter()
+    started, before = time.perf_counter(), (counted.forwards, counted.backwards)
     try:
         # Copies: what an attack does to its inputs cannot touch the judging.
-        proposal = task.attack(counted, images.clone(), labels.clone(), keys, epsilon=task.threat.epsilon)
-        failure = ""
+        made = task.attack(counted, images.clone(), labels.clone(), keys, epsilon=task.threat.epsilon, row_share=row_share)
+        proposal, failure = _checked(made, len(positions)), ""
     except Exception as trouble:
         if is_out_of_memory(trouble):
             raise
+        wasted = BatchRecord([], 0, *_passes(counted, before), time.perf_counter() - started)
         if len(positions) > 1:
             half = len(positions) // 2
-            return _joined(_attack_batch(task, positions[:half]), _attack_batch(task, positions[half:]))
+            parts = [_attack_batch(task, part, counted, row_share) for part in (positions[:half], positions[half:])]
+            return _joined(wasted, *parts)
         proposal = Proposal(images, torch.zeros_like(labels))
         failure = f"the attack raised {type(trouble).__name__}: {first_line(trouble)}"
+    passes = _passes(counted, before)
     verdict = judge(task.network, images, labels, proposal.images, task.threat, task.head)
     if failure:
-        verdict.failures[:] = [failure]
+        verdict = replace(verdict, failures=[failure])
     examples = [_record(task, position, at, proposal, verdict) for at, position in enumerate(positions)]
     seconds = time.perf_counter() - started
     has_start = proposal.from_start is not None
-    return BatchRecord(
-        examples, len(positions), counted.forwards, counted.backwards, seconds, _peak_memory(task.device), has_start
-    )
+    return BatchRecord(examples, len(positions), *passes, seconds, _peak_memory(task.device), has_start)
+
+
+def _checked(made: object, count: int) -> Proposal:
+    """What an attack returned, if it is a proposal for `count` examples; its images are for the judge to check."""
+    if not isinstance(made, Proposal):
+        raise TypeError(f"it returned {type(made).__name__}, not a Proposal")
+    for name in ("iterations", "from_start"):
+        values = getattr(made, name)
+        if values is not None and (not isinstance(values, Tensor) or values.shape != (count,)):
+            raise TypeError(f"its {name} are not one number an example")
+    return made
+
+
+def _passes(counted: CountedModel, before: tuple[int, int]) -> tuple[int, int]:
+    return counted.forwards - before[0], counted.backwards - before[1]
 
 
 def _record(task: Task, position: int, at: int, proposal: Proposal, verdict: Verdict) -> ExampleRecord:
@@ -186,15 +208,15 @@ def _clean_error(task: Task, position: int) -> ExampleRecord:
     return ExampleRecord(int(task.indices[position]), False, float(task.clean.confidence[position]), distance=0.0)
 
 
-def _joined(first: BatchRecord, second: BatchRecord) -> BatchRecord:
+def _joined(*records: BatchRecord) -> BatchRecord:
     return BatchRecord(
-        first.examples + second.examples,
-        first.attacked + second.attacked,
-        first.forwards + second.forwards,
-        first.backwards + second.backwards,
-        first.seconds + second.seconds,
-        max(first.peak_memory_bytes, second.peak_memory_bytes),
-        first.has_start or second.has_start,
+        [example for record in records for example in record.examples],
+        sum(record.attacked for record in records),
+        sum(record.forwards for record in records),
+        sum(record.backwards for record in records),
+        sum(record.seconds for record in records),
+        max(record.peak_memory_bytes for record in records),
+        any(record.has_start for record in records),
     )
 
 

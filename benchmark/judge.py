@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from robustboard.attacks import projections
-from robustboard.attacks.attack import Aim, Norm
-from robustboard.attacks.losses import confidence, margin
-from robustboard.benchmark.errors import ModelFaultError
 from torch import Tensor, nn
 
+from robustboard.attacks import projections
+from robustboard.attacks.attack import Aim, Norm
+from robustboard.attacks.losses import Head, confidence, margin
+from robustboard.benchmark.errors import ModelFaultError
+
 TOLERANCE = 1e-6
-Head = Literal["softmax", "sigmoid"]
 OutputKind = Literal["logits", "probabilities", "log-probabilities"]
 
 
@@ -36,11 +36,13 @@ class Threat:
 
 @dataclass(frozen=True)
 class Clean:
-    """The model's answers to clean images: right (N,) bool, confidence (N,), and what its outputs look like."""
+    """The model's answers to clean images: right (N,) bool, confidence (N,), what its outputs look like, and how they become
+    confidences: the declared head, or, where the outputs are probabilities already, as they are ("identity")."""
 
     correct: Tensor
     confidence: Tensor
     output: OutputKind
+    head: Head
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def padded_call(network: nn.Module, images: Tensor) -> Tensor:
 
 
 @contextmanager
-def prepared(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """The network on the device, in evaluation mode, its parameters without gradients; as it was afterwards."""
+def prepared(network: nn.Module, device: torch.device, *, channels_last: bool = False) -> Iterator[nn.Module]:
+    """The network on the device, in evaluation mode, its parameters without gradients; as it was afterwards. `channels_last`
+    stores convolutions so, which is faster and lasts; a network that calls `.view` on its features cannot bear it."""
     modes = {module: module.training for module in network.modules()}
     wants = {parameter: parameter.requires_grad for parameter in network.parameters()}
     home = next(iter([*network.parameters(), *network.buffers()]), torch.empty(0)).device
@@ -99,7 +102,9 @@ def prepared(network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     try:
         # cuDNN would otherwise round a GPU's convolutions to 10 bits of mantissa: not the float32 that is promised.
         torch.backends.cudnn.allow_tf32 = False
-        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(device)
+        if channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.eval().requires_grad_(False)
         yield network
     finally:
@@ -127,15 +132,24 @@ def ask(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def look_clean(network: nn.Module, images: Tensor, labels: Tensor, head: Head, batch_size: int = 128) -> Clean:
-    """The clean pass. Raises `ModelFaultError` when the model raises, or answers with a wrong shape or with NaN or infinity."""
-    parts = [ask(network, batch) for batch in images.split(batch_size)]
-    logits = torch.cat(parts)
+    """The clean pass, in smaller batches where memory runs out. Raises `ModelFaultError` when the model raises, or answers
+    with a wrong shape or with NaN or infinity, or does not fit with a single image."""
+    try:
+        logits = torch.cat([ask(network, batch) for batch in images.split(batch_size)])
+    except Exception as trouble:
+        if not is_out_of_memory(trouble):
+            raise
+        if batch_size == 1:
+            raise ModelFaultError("memory runs out on a single image: try another --device") from trouble
+        return look_clean(network, images, labels, head, batch_size // 2)
     if not bool(torch.isfinite(logits).all()):
         bad = int((~torch.isfinite(logits)).any(1).sum())
         raise ModelFaultError(f"the model's outputs are not finite on {bad} of {len(images)} clean images")
     if int(labels.max()) >= logits.shape[1]:
         raise ModelFaultError(f"the model has {logits.shape[1]} classes, the labels go up to {int(labels.max())}")
-    return Clean(margin(logits, labels) < 0, confidence(logits, head), _output_kind(logits))
+    output = _output_kind(logits, head)
+    head = "identity" if output == "probabilities" else head
+    return Clean(margin(logits, labels) < 0, confidence(logits, head), output, head)
 
 
 def judge(network: nn.Module, images: Tensor, labels: Tensor, candidates: object, threat: Threat, head: Head) -> Verdict:
@@ -199,8 +213,10 @@ def _broken_rules(images: Tensor, candidates: object, threat: Threat) -> list[st
     ]
 
 
-def _output_kind(logits: Tensor) -> OutputKind:
+def _output_kind(logits: Tensor, head: Head) -> OutputKind:
     sums = logits.sum(1)
+    if head == "sigmoid":
+        return "probabilities" if bool(((logits >= 0) & (logits <= 1)).all()) else "logits"
     if bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4):
         return "probabilities"
     mass = logits.exp().sum(1)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+
 from robustboard.attacks.attack import AttackCard, attack_cards
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.judge import Threat
@@ -82,7 +83,7 @@ class Protocol:
         return Threat(card.norm, epsilon, card.aim)
 
     def parameters(self, dataset: str, attack: str) -> Mapping[str, Parameter]:
-        """The parameters this protocol gives an attack, by its full name first, then by its bare one."""
+        """The parameters this protocol gives an attack; the others are its defaults."""
         return self.plan(dataset).attacks.get(attack, {})
 
 
@@ -154,9 +155,13 @@ def adjusted(
 
 
 def digest(protocol: Protocol) -> str:
-    """A hash of every number in a protocol but its version."""
+    """A hash of every number in a protocol but its version, those left to an attack's defaults included."""
     content = _PROTOCOL.dump_python(protocol)
     del content["version"]
+    cards = attack_cards()
+    for name in protocol.datasets:
+        given = {attack: protocol.parameters(name, attack) for attack in protocol.attacks}
+        content["datasets"][name]["attacks"] = {key: {**cards[key].parameters(), **values} for key, values in given.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+
 from robustboard.benchmark.errors import InputError
 
 SCHEMA: Final = "robustboard/cell/1"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+
 from robustboard.attacks.attack import AttackCard
 from robustboard.benchmark import store
 from robustboard.benchmark.cells import BuiltModel, Cell, PlannedAttack, build, cell_path, chosen_attacks, plan_attack
@@ -116,7 +117,7 @@ def _run_model(
     if not waiting:
         return 0, len(cells)
     device = choose_device(request.device)
-    with prepared(model.network, device) as network:
+    with prepared(model.network, device, channels_last=subject.source == "registry") as network:
         longest = max((cell.examples for cell in waiting), key=lambda examples: len(examples.labels))
         clean = look_clean(network, longest.images.to(device), longest.labels.to(device), subject.head)
         if clean.output != "logits":
@@ -145,11 +146,11 @@ def _run_cell(
     clean = replace(clean, correct=clean.correct[:n].cpu(), confidence=clean.confidence[:n].cpu())
     task = Task(
         network,
-        cell.model.subject.head,
+        clean.head,
         cell.examples,
         cell.attack.indices,
         clean,
-        cell.attack.bound(cell.model.subject.head),
+        cell.attack.bound(clean.head),
         cell.attack.card.name,
         cell.attack.threat,
         cell.protocol.seed,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+
 from robustboard.benchmark.cells import Cell
 from robustboard.benchmark.environment import current_environment
 from robustboard.benchmark.errors import InputError

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from torch import nn
+
 from robustboard.benchmark.datasets import cache_directory
 from robustboard.benchmark.environment import version_of
 from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
-from robustboard.benchmark.judge import Head, first_line
+from robustboard.benchmark.judge import first_line
 from robustboard.models import registry
+from robustboard.models.recipe import Head
 from robustboard.models.registry import ModelCard, RegistryError
-from torch import nn
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from typing import Any
 
 import platformdirs
 import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
 from robustboard.attacks.fgsm import fgsm_from_random_start
 from robustboard.benchmark.datasets import check_dataset_name, load_dataset
 from robustboard.benchmark.environment import choose_device, current_environment
@@ -21,8 +24,6 @@ from robustboard.models.recipe import Recipe, RecipeError, parse_recipe
 from robustboard.models.registry import ModelCard
 from robustboard.models.training import TrainingError, TrainingSettings, default_settings, train
 from robustboard.models.training.loop import EpochRecord, Perturb, Workplace
-from torch import Tensor, nn
-from tqdm import tqdm
 
 
 def train_model(

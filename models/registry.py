@@ -14,12 +14,13 @@ import tomli_w
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from robustboard.models.architectures import build_network, fold_batch_norm
-from robustboard.models.recipe import Head, parse_recipe
-from robustboard.models.training.settings import TrainingSettings
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from robustboard.models.architectures import build_network, fold_batch_norm
+from robustboard.models.recipe import Head, parse_recipe
+from robustboard.models.training.settings import TrainingSettings
 
 HOME = Path(__file__).resolve().parent
 """The folder that holds registry/, checkpoints/ and curves/. Resolved, because an installed file may be a link."""

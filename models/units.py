@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 import torch
-from robustboard.models.recipe import Pieces
 from torch import Tensor, nn
+
+from robustboard.models.recipe import Pieces
 
 
 class ReLog(nn.Module):

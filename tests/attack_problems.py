@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from robustboard.attacks.attack import Model, Proposal, attack_cards
-from robustboard.attacks.losses import margin
-from robustboard.attacks.projections import norms
 from torch import Tensor, nn
 
 from conftest import Linear, keys, linear_problem
+from robustboard.attacks.attack import Model, Proposal, attack_cards
+from robustboard.attacks.losses import margin
+from robustboard.attacks.projections import norms
 
 QUICK: dict[str, dict[str, Any]] = {
     "bim": {"steps": 12, "step": 0.1},

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from robustboard.attacks.attack import attack_cards
-from robustboard.attacks.projections import norms
 from torch import Tensor, nn
 
 from conftest import keys
+from robustboard.attacks.attack import attack_cards
+from robustboard.attacks.projections import norms
 
 GOLDEN = Path(__file__).parent / "golden_attacks.json"
 TOLERANCE = 2e-3

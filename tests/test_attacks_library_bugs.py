@@ -7,14 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from robustboard.attacks.attack import attack_cards
-from robustboard.attacks.bim import bim
-from robustboard.attacks.carlini_wagner import cw, cw_cold
-from robustboard.attacks.fgsm import fgsm
-from robustboard.attacks.jsma import jsma
-from robustboard.attacks.losses import margin, success_margin
-from robustboard.attacks.projections import norms
-from robustboard.attacks.spsa import spsa
 from torch import Tensor, nn
 
 from attack_problems import (
@@ -30,6 +22,14 @@ from attack_problems import (
     two_layer_problem,
 )
 from conftest import Linear, keys
+from robustboard.attacks.attack import attack_cards
+from robustboard.attacks.bim import bim
+from robustboard.attacks.carlini_wagner import cw, cw_cold
+from robustboard.attacks.fgsm import fgsm
+from robustboard.attacks.jsma import jsma
+from robustboard.attacks.losses import margin, success_margin
+from robustboard.attacks.projections import norms
+from robustboard.attacks.spsa import spsa
 
 EVERY = attack_names()
 OURS_CW: Any = [(cw, {}), (cw_cold, {"searches": 5, "steps": 100, "rate": 0.03, "initial_c": 0.1})]
@@ -39,8 +39,9 @@ both_cw = pytest.mark.parametrize(("attack", "parameters"), OURS_CW, ids=["cw", 
 @pytest.fixture(scope="module")
 def torchattacks() -> ModuleType:
     """The library. It imports torchvision, which beside a CPU build of torch needs the benchmark's help first."""
-    import robustboard.benchmark.torchvision_compatibility  # noqa: PLC0415
     import torchattacks as library  # noqa: PLC0415
+
+    import robustboard.benchmark.torchvision_compatibility  # noqa: PLC0415
 
     assert robustboard.benchmark.torchvision_compatibility
     return library

@@ -7,14 +7,6 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from robustboard.attacks.carlini_wagner import cw, cw_cold
-from robustboard.attacks.ddn import ddn
-from robustboard.attacks.jsma import jsma
-from robustboard.attacks.losses import margin
-from robustboard.attacks.max_confidence import confident_error, max_confidence
-from robustboard.attacks.pgd import pgd
-from robustboard.attacks.projections import norms
-from robustboard.attacks.spsa import estimate_gradient, spsa
 from torch import Tensor
 
 from attack_problems import (
@@ -29,6 +21,14 @@ from attack_problems import (
     run_quickly,
 )
 from conftest import Linear, keys, linear_problem
+from robustboard.attacks.carlini_wagner import cw, cw_cold
+from robustboard.attacks.ddn import ddn
+from robustboard.attacks.jsma import jsma
+from robustboard.attacks.losses import margin
+from robustboard.attacks.max_confidence import confident_error, max_confidence
+from robustboard.attacks.pgd import pgd
+from robustboard.attacks.projections import norms
+from robustboard.attacks.spsa import estimate_gradient, spsa
 
 MARGIN_ATTACKS = ["fgsm", "bim", "pgd", "spsa"]
 COLD: dict[str, Any] = {"searches": 6, "steps": 100, "rate": 0.02, "initial_c": 0.1}

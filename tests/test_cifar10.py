@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from robustboard.benchmark import cifar10
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import DataNotFoundError

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from handmade import make_cell
 from robustboard.benchmark import cli
 from robustboard.benchmark.results import read_cell, write_cell
 from robustboard.benchmark.subjects import user_subject
-
-from handmade import make_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--dataset", "digits", "--n", "4", "--attacks", "fgsm", "--device", "cpu")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from handmade import make_cell
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.report.compare import compare, compare_cells
 from robustboard.benchmark.results import CellResult, write_cell
 from robustboard.benchmark.statistics import paired_difference
-
-from handmade import make_cell
 
 WEAK = [1] * 12 + [0] * 8
 STRONG = [0] * 10 + [1] * 3 + [0] * 7

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from conftest import ROOT, keys, linear_problem
 from robustboard.attacks import attack as attack_module
 from robustboard.benchmark import cli
 from robustboard.benchmark.results import read_folder
-
-from conftest import ROOT, keys, linear_problem
 
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
 from robustboard.benchmark import cifar10, datasets
 from robustboard.benchmark.datasets import DATASETS, Dataset, load_dataset
 from robustboard.benchmark.errors import DataNotFoundError, InputError

@@ -7,6 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+import robustboard
+from conftest import Linear, linear_problem
 from robustboard.attacks.attack import Proposal, attack_cards
 from robustboard.benchmark.cells import chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import Dataset, load_dataset
@@ -14,10 +18,6 @@ from robustboard.benchmark.errors import InputError, ModelFaultError
 from robustboard.benchmark.evaluate import BatchSizer, ExampleRecord, Task, evaluate_examples
 from robustboard.benchmark.judge import CountedModel, Threat, is_out_of_memory, look_clean, prepared
 from robustboard.benchmark.protocols import load_protocol
-from torch import Tensor, nn
-
-import robustboard
-from conftest import Linear, linear_problem
 
 EPSILON = 0.1
 
@@ -47,7 +47,9 @@ def to_edge(images: Tensor, labels: Tensor, model: Linear, by: float) -> Tensor:
 def proposes(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Proposal]:
     """An attack that returns whatever `make` makes of images and labels, and claims one iteration."""
 
-    def attack(model: nn.Module, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
+    def attack(
+        model: nn.Module, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float, row_share: float = 1.0
+    ) -> Proposal:
         return Proposal(make(images, labels), torch.ones_like(labels))
 
     return attack
@@ -89,7 +91,7 @@ def test_an_attack_that_raises_on_one_example_fails_on_that_one_alone() -> None:
     model, images, labels = linear_problem(count=16)
     images[5] = 0.5
 
-    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
+    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float, row_share: float = 1.0) -> Proposal:
         if bool((x == 0.5).flatten(1).all(1).any()):
             raise ArithmeticError("cannot divide this image")
         return Proposal(to_edge(x, y, model, epsilon), torch.ones_like(y))
@@ -108,7 +110,7 @@ def test_an_attack_cannot_reach_the_judge_through_its_inputs() -> None:
     model, images, labels = linear_problem()
     before = images.clone()
 
-    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
+    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float, row_share: float = 1.0) -> Proposal:
         x.zero_()
         y.fill_(0)
         return Proposal(x, torch.zeros(len(x), dtype=torch.int64))
@@ -163,7 +165,7 @@ def test_a_clean_error_is_an_error_from_the_start_and_is_not_attacked() -> None:
     labels[:4] = 1 - labels[:4]
     seen: list[int] = []
 
-    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
+    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float, row_share: float = 1.0) -> Proposal:
         seen.append(len(x))
         return Proposal(x, torch.zeros_like(y))
 
@@ -191,7 +193,7 @@ def test_passes_are_counted_around_the_model() -> None:
     model, images, labels = linear_problem(count=12)
     counted = CountedModel(model)
 
-    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
+    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float, row_share: float = 1.0) -> Proposal:
         variable = x.clone().requires_grad_(True)
         logits = network(variable)
         torch.autograd.grad(logits[:, 0].sum(), variable, retain_graph=True)
@@ -230,7 +232,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing() -> None:
     model, images, labels = linear_problem(count=20)
     sizes: list[int] = []
 
-    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
+    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float, row_share: float = 1.0) -> Proposal:
         sizes.append(len(x))
         if len(x) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")

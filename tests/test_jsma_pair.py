@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robustboard.attacks.jsma import best_pair
 from torch import Tensor
+
+from robustboard.attacks.jsma import best_pair
 
 
 def saliency(alpha: Tensor, beta: Tensor, p: int, q: int, theta: float) -> float | None:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from robustboard.attacks import projections
 from robustboard.attacks.adam import Moments, descent_step
 from robustboard.attacks.attack import logits_and_gradient
@@ -20,7 +22,6 @@ from robustboard.attacks.losses import (
     margin,
     success_margin,
 )
-from torch import Tensor
 
 LOGITS = torch.tensor([[3.0, 1.0, -2.0], [0.0, 0.0, 0.0], [-5.0, -1.0, -1.5]])
 LABELS = torch.tensor([0, 1, 0])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from robustboard.attacks.attack import attack_cards
 from robustboard.benchmark.cells import plan_attack
 from robustboard.benchmark.datasets import DATASETS, Dataset, load_dataset

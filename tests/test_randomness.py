@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from robustboard.attacks import randomness
 from scipy import stats
 from torch import Tensor
 
 from conftest import keys
+from robustboard.attacks import randomness
 
 SHAPE = (3, 8, 8)
 

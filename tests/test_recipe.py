@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from robustboard.models.recipe import Pieces, Recipe, RecipeError, parse_recipe
 from robustboard.models.registry import ModelCard, read_cards
 

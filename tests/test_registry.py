@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
+
 from robustboard.benchmark.datasets import DATASETS, load_dataset
 from robustboard.benchmark.training import accuracy
 from robustboard.models import registry

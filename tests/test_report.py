@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+
+from handmade import make_cell, make_manifest, with_outcome
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.report.board import Board, make_boards, unlike, worst_case
@@ -13,8 +15,6 @@ from robustboard.benchmark.report.publish import BEGIN, END, publish
 from robustboard.benchmark.report.tables import render
 from robustboard.benchmark.results import CellResult, Manifest, NotRun, write_cell, write_manifest
 from robustboard.benchmark.statistics import wilson
-
-from handmade import make_cell, make_manifest, with_outcome
 
 STYLES = ["terminal", "markdown"]
 styles = pytest.mark.parametrize("style", STYLES)

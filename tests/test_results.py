@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from handmade import make_cell, make_manifest
 from robustboard.benchmark import results
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.results import (
@@ -22,8 +24,6 @@ from robustboard.benchmark.results import (
     write_cell,
     write_manifest,
 )
-
-from handmade import make_cell, make_manifest
 
 
 @given(

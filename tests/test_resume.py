@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from robustboard.benchmark import cli, store
 from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.results import CellResult, read_cell

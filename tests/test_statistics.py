@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robustboard.benchmark.statistics import differs_from, is_chance, paired_difference, wilson
 from scipy import stats
+
+from robustboard.benchmark.statistics import differs_from, is_chance, paired_difference, wilson
 
 PATIENT = settings(deadline=None)  # a busy machine is no bug
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))

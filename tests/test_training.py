@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from robustboard.benchmark import training
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError
@@ -19,7 +21,6 @@ from robustboard.models.training import TrainingError, TrainingSettings, default
 from robustboard.models.training.augmentation import augment
 from robustboard.models.training.loop import EpochRecord, Workplace, _loss, train
 from robustboard.models.training.settings import Augmentation
-from torch import Tensor, nn
 
 RELU = parse_recipe("relu")
 SETTINGS = replace(default_settings("digits", RELU), epochs=3)

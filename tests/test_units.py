@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from robustboard.models.architectures import IMAGE_SHAPES, NETWORKS, build_network
 from robustboard.models.recipe import Pieces, parse_recipe
 from robustboard.models.registry import count_parameters

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tabulate import tabulate
+
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.report.board import unlike
 from robustboard.benchmark.results import CellResult, read_folder
 from robustboard.benchmark.statistics import PairedDifference, paired_difference
-from tabulate import tabulate
 
 
 @dataclass(frozen=True)

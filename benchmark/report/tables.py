@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tabulate import tabulate
+
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.report.board import Board, Row, WorstCase
 from robustboard.benchmark.results import CellResult
 from robustboard.benchmark.statistics import wilson
-from tabulate import tabulate
 
 ABSENT = "missing"
 LEGEND = (

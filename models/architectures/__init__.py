@@ -5,11 +5,12 @@ No files, no data, no training here. One file a network family; what every famil
 
 from __future__ import annotations
 
+from torch import nn
+
 from robustboard.models.architectures.blocks import fold_batch_norm
 from robustboard.models.architectures.cnn import digits_network, mnist_network
 from robustboard.models.architectures.vgg import cifar10_network
 from robustboard.models.recipe import Recipe
-from torch import nn
 
 __all__ = ["IMAGE_SHAPES", "NETWORKS", "build_network", "fold_batch_norm"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from robustboard.models.recipe import Recipe
-from robustboard.models.units import MinMaxout, ReLog
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from robustboard.models.recipe import Recipe
+from robustboard.models.units import MinMaxout, ReLog
 
 
 def narrowed(width: int, recipe: Recipe) -> int:

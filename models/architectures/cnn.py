@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from robustboard.models.architectures.blocks import conv_unit, linear_unit, narrowed
 from robustboard.models.recipe import Recipe
-from torch import nn
 
 RELOG_N = 100.0
 

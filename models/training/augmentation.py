@@ -6,8 +6,9 @@ import math
 
 import torch
 import torch.nn.functional as F
-from robustboard.models.training.settings import Augmentation
 from torch import Tensor
+
+from robustboard.models.training.settings import Augmentation
 
 
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from robustboard.models.recipe import Head
 from robustboard.models.training.augmentation import augment
 from robustboard.models.training.settings import TrainingSettings
-from torch import Tensor, nn
 
 Perturb = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 """(model, images, labels, keys (N,) int64) -> perturbed images: the attack of adversarial training."""
@@ -125,7 +126,10 @@ def _step(
 ) -> tuple[Tensor, float]:
     """One step of the optimiser: the logits it saw and its loss. A loss that is not finite moves nothing."""
     with torch.autocast(workplace.device.type, dtype=torch.bfloat16, enabled=workplace.bfloat16):
-        seen = batch if perturb is None else perturb(state.network, batch, target, keys)
+        try:
+            seen = batch if perturb is None else perturb(state.network, batch, target, keys)
+        except FloatingPointError as trouble:
+            raise TrainingError(f"the adversary failed ({trouble}): lower the learning rate") from trouble
         logits: Tensor = state.network(seen.contiguous(memory_format=torch.channels_last)).float()
     loss = _loss(logits, target, head, settings)
     if math.isfinite(loss.item()):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
+
 from robustboard.models.recipe import Recipe
 
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
