@@ -47,6 +47,7 @@ class BuiltModel:
     network: nn.Module = field(repr=False)
     weights_sha256: str
     parameters: int
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Cell:
         parts = {
             "weights": self.model.weights_sha256,
             "source": self.model.subject.source,
+            **({"code": self.model.code} if self.model.code else {}),
             "head": self.model.subject.head,
             "examples": self.fingerprint,
             "indices": list(self.attack.indices),
@@ -90,6 +92,7 @@ def build(subject: Subject) -> BuiltModel:
         network,
         subject.weights_sha256 or weights_sha256(network),
         subject.parameters or count_parameters(network),
+        subject.code(),
     )
 
 

@@ -43,7 +43,10 @@ def main() -> None:
         trouble.show()
         sys.exit(trouble.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _leave("interrupted: every finished batch is saved; the same command goes on from there", 130)
+        _leave(
+            "interrupted: finished batches and epochs are saved; the same command goes on from there",
+            130,
+        )
 
 
 def _leave(message: str, code: int) -> None:

@@ -111,9 +111,13 @@ def _run_model(
     """Evaluate a model's unfinished cells: how many were evaluated, how many were there."""
     model = build(subject)
     cells = [_cell(request, model, plan, data_set) for plan in plans]
-    waiting = [cell for cell in cells if not store.is_finished(cell)]
-    for _ in range(len(cells) - len(waiting)):
-        progress.skip()
+    waiting = []
+    for cell in cells:
+        if store.is_finished(cell):
+            store.tidy(cell)
+            progress.skip()
+        else:
+            waiting.append(cell)
     if not waiting:
         return 0, len(cells)
     device = choose_device(request.device)
@@ -123,6 +127,9 @@ def _run_model(
         if clean.output != "logits":
             progress.note(f"warning: {subject.dataset}/{subject.name} returns {clean.output}, not logits: its row is marked")
         for cell in waiting:
+            moved = store.make_room(cell)
+            if moved:
+                progress.note(f"warning: {moved}")
             _run_cell(request, cell, network, clean, device, progress)
     return len(waiting), len(cells) - len(waiting)
 

@@ -40,13 +40,31 @@ EPS_MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
 def is_finished(cell: Cell) -> bool:
-    """Whether the cell's file is there and of the same identity. A damaged file counts as not there."""
-    if not cell.path.exists():
-        return False
+    """Whether the cell's file is there and of the same identity. A damaged or foreign file counts as not there."""
     try:
         return read_cell(cell.path).identity == cell.identity
     except InputError:
         return False
+
+
+def make_room(cell: Cell) -> str:
+    """Before a cell is written: move a file that is no result aside, and say so; "" where there is none."""
+    if not cell.path.exists():
+        return ""
+    try:
+        read_cell(cell.path)
+    except InputError as trouble:
+        aside = cell.path.with_name(f"{cell.path.name}.not-a-result")
+        cell.path.replace(aside)
+        return f"{trouble}; it is kept as {aside.name}"
+    return ""
+
+
+def tidy(cell: Cell) -> None:
+    """Remove what a kill at the last moment left beside a finished cell: journals, half-written files."""
+    Journal(cell).remove()
+    for path in cell.path.parent.glob(f".{cell.path.name}.*"):
+        path.unlink(missing_ok=True)
 
 
 class Journal:
@@ -59,8 +77,15 @@ class Journal:
         self._path = self._folder / f"{self._stem}.partial-{shard}.jsonl"
 
     def read(self) -> list[BatchRecord]:
-        """Every whole batch of this identity, from all journals of the cell; half-written lines are passed over."""
-        return [record for path in self._files() for record in self._batches(path)]
+        """Every whole batch of this identity, from all journals of the cell, none twice; half-written lines are passed over."""
+        found: list[BatchRecord] = []
+        seen: set[int] = set()
+        for record in (record for path in self._files() for record in self._batches(path)):
+            indices = {example.index for example in record.examples}
+            if not indices <= seen:
+                found.append(record)
+                seen |= indices
+        return found
 
     def append(self, record: BatchRecord) -> None:
         """Add a finished batch and see it onto the disk. Raises `InputError` when the disk refuses."""
@@ -95,7 +120,11 @@ class Journal:
     def _batches(self, path: Path) -> Iterable[BatchRecord]:
         if not self._is_ours(path):
             return
-        for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        except FileNotFoundError:  # a fellow shard finished the cell meanwhile
+            return
+        for line in lines:
             try:
                 fields = json.loads(line)
                 examples = [ExampleRecord(**example) for example in fields.pop("examples")]

@@ -26,7 +26,8 @@ from robustboard.models.registry import ModelCard, RegistryError
 class Subject:
     """A model to attack: its name within its data set, where it comes from, and how to build it.
 
-    `weights_sha256` is "" and `parameters` 0 where they are known only once the model is built.
+    `weights_sha256` is "" and `parameters` 0 where they are known only once the model is built. `code`, asked after
+    building, is a hash of the user's own modules that the file imported: other code, another model.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Subject:
     build: Callable[[], nn.Module]
     weights_sha256: str = ""
     parameters: int = 0
+    code: Callable[[], str] = lambda: ""
     expected_clean_accuracy: float | None = None
 
 
@@ -81,6 +83,7 @@ def user_subject(reference: str, dataset: str, head: Head) -> Subject:
         source=f"{path.name}:{function} (sha256 {digest})",
         head=head,
         build=lambda: _call(path, function),
+        code=lambda: _code_of(path),
     )
 
 
@@ -113,7 +116,7 @@ def _call(path: Path, function: str) -> nn.Module:
     build = getattr(module, function, None)
     if not callable(build):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise InputError(f"--model: {path} has no function {function!r}{suggest(function, known)}")
+        raise ModelFaultError(f"--model: {path} has no function {function!r}{suggest(function, known)}")
     try:
         network = build()
     except (Exception, SystemExit) as trouble:
@@ -141,12 +144,21 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as trouble:
-        raise InputError(f"--model: {path} raised {type(trouble).__name__} on import: {first_line(trouble)}") from trouble
+        raise ModelFaultError(f"--model: {path} raised {type(trouble).__name__} on import: {first_line(trouble)}") from trouble
     finally:
         loaded = {name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}
         hers = [name for name, file in loaded.items() if file.startswith(folder) and "site-packages" not in file]
         _user_modules.update(dict.fromkeys(hers, folder))
     return module
+
+
+def _code_of(path: Path) -> str:
+    folder = str(path.resolve().parent)
+    files = sorted({sys.modules[name].__file__ or "" for name, home in _user_modules.items() if home == folder})
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(Path(file).read_bytes() if Path(file).is_file() else b"")
+    return digest.hexdigest()
 
 
 def _from_robustbench(reference: str, dataset: str, head: Head) -> Subject:

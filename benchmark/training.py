@@ -41,7 +41,8 @@ def train_model(
     The settings are the entry's where there is one, else the recipe's defaults; `seed` and `epochs` override them.
     """
     dataset_name, recipe = _parse_name(name)
-    known = registry.read_cards(home).get(name)
+    known = registry.read_cards(home).get(name) or registry.read_cards().get(name)
+    _require_writable(home)
     settings = known.training if known else default_settings(dataset_name, recipe)
     settings = replace(settings, seed=settings.seed if seed is None else seed, epochs=epochs or settings.epochs)
     data_set = load_dataset(dataset_name, "train", data)
@@ -64,6 +65,8 @@ def train_model(
             )
         except TrainingError as trouble:
             raise InputError(f"{name}: {trouble}") from trouble
+        except OSError as trouble:
+            raise InputError(f"{name}: cannot save the run: {trouble.strerror}; finished epochs are kept") from trouble
     card = _store(name, network, curve, settings, home, data, known, tags)
     if workplace.resume_file is not None:
         workplace.resume_file.unlink(missing_ok=True)
@@ -85,6 +88,17 @@ def _is_right(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
+
+
+def _require_writable(home: Path) -> None:
+    """Find out before the training, not after it, that its result cannot be written."""
+    probe = home / "checkpoints" / ".probe"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as trouble:
+        raise InputError(f"cannot write below {home}: {trouble.strerror}; choose another folder with --out") from trouble
 
 
 def _parse_name(name: str) -> tuple[str, Recipe]:

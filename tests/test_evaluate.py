@@ -262,11 +262,14 @@ def test_automatic_sizes_grow_while_batches_are_quick() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 10))
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 10)
+    )
     model.train()
-    model[2].eval()
-    model[1].weight.requires_grad_(False)
-    model[1].weight.grad = torch.ones_like(model[1].weight)
+    model[3].eval()
+    strides = [parameter.stride() for parameter in model.parameters()]
+    model[2].weight.requires_grad_(False)
+    model[2].weight.grad = torch.ones_like(model[2].weight)
     modes = [module.training for module in model.modules()]
     wants = [parameter.requires_grad for parameter in model.parameters()]
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -276,11 +279,110 @@ def test_the_model_is_left_as_it_was() -> None:
         labels = network(images).argmax(1)
     robustboard.evaluate(model, images, labels, ["bim", "cw", "jsma"], protocol="smoke", device="cpu")
     assert [module.training for module in model.modules()] == modes
+    assert [parameter.stride() for parameter in model.parameters()] == strides
     assert [parameter.requires_grad for parameter in model.parameters()] == wants
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    assert torch.equal(model[1].weight.grad, torch.ones_like(model[1].weight))
-    assert model[5].weight.grad is None
+    assert torch.equal(model[2].weight.grad, torch.ones_like(model[2].weight))
+    assert model[6].weight.grad is None
     assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_a_network_that_flattens_with_view_is_taken_as_it_is() -> None:
+    class Tutorial(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.linear = nn.Conv2d(1, 6, 3), nn.Linear(54, 10)
+
+        def forward(self, images: Tensor) -> Tensor:
+            features = nn.functional.max_pool2d(self.convolution(images), 2)
+            return self.linear(features.view(len(features), -1))  # type: ignore[no-any-return]
+
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    robustboard.evaluate(Tutorial(), images, torch.arange(3), ["bim"], protocol="smoke", device="cpu")
+
+
+class NotANumberOffTheImages(nn.Module):
+    """Right on the images it knows, NaN on every other: no attack gets anywhere, and none may call that robust."""
+
+    def __init__(self, inner: nn.Module, images: Tensor) -> None:
+        super().__init__()
+        self.inner, self.known = inner, images
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.inner(images)
+        known = (images[:, None] == self.known).flatten(2).all(2).any(1)
+        return torch.where(known[:, None], logits, torch.nan)
+
+
+class RootOfPixels(nn.Module):
+    """The inner model up to rounding, with a gradient that is NaN at every black pixel."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images.sqrt().square())  # type: ignore[no-any-return]
+
+
+GRADIENT_ATTACKS = [name for name, card in attack_cards().items() if card.needs_gradient]
+
+
+@pytest.mark.parametrize("name", list(attack_cards()))
+def test_nan_answers_on_the_way_fail_the_attack(name: str) -> None:
+    data = load_dataset("digits", "test").select(range(6))
+    model = NotANumberOffTheImages(robustboard.load_model("digits/relu"), data.images)
+    result = robustboard.evaluate(model, data.images, data.labels, [name], protocol="smoke", device="cpu")[name]
+    assert result.outcome.n_attack_failures == 6
+    assert result.outcome.upper_bound_only
+
+
+@pytest.mark.parametrize("name", GRADIENT_ATTACKS)
+def test_nan_gradients_fail_the_attack(name: str) -> None:
+    data = load_dataset("digits", "test").select(range(6))
+    model = RootOfPixels(robustboard.load_model("digits/relu"))
+    result = robustboard.evaluate(model, data.images, data.labels, [name], protocol="smoke", device="cpu")[name]
+    # PGD's random start may leave every black pixel before the first gradient is asked for.
+    assert result.outcome.upper_bound_only or result.outcome.n_fooled == 6
+
+
+@pytest.mark.parametrize("name", ["cw", "ddn", "jsma", "bim"])
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 100.0), (1e-3, 100.0), (1e-4, 100.0)])
+def test_small_logits_far_from_zero_hide_no_success(name: str, scale: float, shift: float) -> None:
+    data = load_dataset("digits", "test").select(range(12))
+    inner = robustboard.load_model("digits/relu")
+    plain = robustboard.evaluate(inner, data.images, data.labels, [name], protocol="quick", device="cpu")[name]
+    model = Answers(lambda images: inner(images) * scale + shift)
+    moved = robustboard.evaluate(model, data.images, data.labels, [name], protocol="quick", device="cpu")[name]
+    assert moved.outcome.unfooled <= plain.outcome.unfooled
+    assert moved.outcome.robust_accuracy <= plain.outcome.robust_accuracy
+
+
+def test_a_saturated_sigmoid_hides_no_success_from_jsma() -> None:
+    data = load_dataset("digits", "test").select(range(12))
+    inner = robustboard.load_model("digits/relu")
+    model = Answers(lambda images: torch.sigmoid(20 * inner(images)))
+    result = robustboard.evaluate(model, data.images, data.labels, ["jsma"], device="cpu")["jsma"]
+    assert result.outcome.unfooled <= 1 / 12
+
+
+def test_probabilities_are_their_own_confidences() -> None:
+    data = load_dataset("digits", "test").select(range(12))
+    inner = robustboard.load_model("digits/relu")
+    model = Answers(lambda images: torch.softmax(inner(images), 1))
+    plain = robustboard.evaluate(inner, data.images, data.labels, ["max_confidence"], device="cpu")["max_confidence"]
+    squashed = robustboard.evaluate(model, data.images, data.labels, ["max_confidence"], device="cpu")["max_confidence"]
+    assert squashed.per_example.clean_confidence == pytest.approx(plain.per_example.clean_confidence, abs=1e-3)
+
+
+@pytest.mark.parametrize("made", [None, 3, "images", Proposal(torch.zeros(2, 1, 5, 5), torch.zeros(7, dtype=torch.int64))])
+def test_an_attack_that_returns_no_proposal_has_failed(made: object) -> None:
+    model, images, labels = linear_problem(count=2)
+
+    def attack(network: nn.Module, x: Tensor, y: Tensor, keys: Tensor, *, epsilon: float, row_share: float = 1.0) -> Proposal:
+        return made  # type: ignore[return-value]
+
+    assert all("TypeError" in example.failure for example in records(task_for(model, images, labels, attack)))
 
 
 class Answers(nn.Module):

@@ -65,9 +65,14 @@ class Board:
 def worst_case(cells: Sequence[CellResult]) -> WorstCase:
     """Over every example that any of the cells covers: right clean and fooled by none that covers it."""
     robust: dict[int, bool] = {}
+    right: dict[int, bool] = {}
     for cell in cells:
         rows = zip(cell.per_example.index, cell.per_example.correct_clean, cell.per_example.fooled, strict=True)
         for index, correct, fooled in rows:
+            if right.setdefault(index, bool(correct)) != bool(correct):
+                raise InputError(
+                    f"{cell.dataset.name}/{cell.model.name}: its cells disagree on example {index} clean; run them again"
+                )
             robust[index] = robust.get(index, True) and bool(correct) and not fooled
     names = tuple(sorted(cell.attack.name for cell in cells))
     return WorstCase(sum(robust.values()), len(robust), names, any(cell.outcome.upper_bound_only for cell in cells))
@@ -113,15 +118,18 @@ def unlike(first: CellResult, second: CellResult) -> str | None:
 
 
 def _make_board(protocol: str, dataset: str, cells: Sequence[CellResult], manifest: Manifest | None) -> Board:
-    _refuse_unlike(cells)
     planned = manifest.planned.get(dataset, {}) if manifest else {}
-    not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
-    by_model: dict[str, dict[str, CellResult]] = {}
+    by_model: dict[str, list[CellResult]] = {}
     for cell in cells:
-        _put(cell, by_model.setdefault(cell.model.name, {}))
+        by_model.setdefault(cell.model.name, []).append(cell)
+    current = {model: _newest(found) for model, found in by_model.items()}
+    _refuse_unlike([cell for shown, _ in current.values() for cell in shown.values()])
     attacks = list(dict.fromkeys(name for names in planned.values() for name in names))
     attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
-    rows = [_make_row(name, found, planned.get(name, attacks)) for name, found in by_model.items()]
+    rows = [_make_row(name, shown, planned.get(name, attacks), stale) for name, (shown, stale) in current.items()]
+    not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
+    # What one folder could not run another may hold.
+    not_run = [row for row in not_run if (row.model not in by_model if row.model else not by_model)]
     excused = {row.model for row in not_run}
     absent = [name for name in planned if name not in by_model and name not in excused and "" not in excused]
     gone = [NotRun(dataset, name, "planned, but no result is here: run again") for name in absent]
@@ -152,23 +160,26 @@ def _refuse_unlike(cells: Sequence[CellResult]) -> None:
         raise InputError(f"cells of protocol versions {sorted(versions)} cannot stand in one table; run the older ones again")
 
 
-def _put(cell: CellResult, row: dict[str, CellResult]) -> None:
-    """Add a cell to its model's row. Raises `InputError` where it is of other weights, or another result of a cell there."""
-    model = cell.model.name
-    for other in row.values():
-        if other.model.weights_sha256 != cell.model.weights_sha256:
+def _newest(cells: Sequence[CellResult]) -> tuple[dict[str, CellResult], list[str]]:
+    """A model's cells by attack, those of its newest weights only, and a mark on each that is left out. Raises `InputError`
+    when there are two different results of one cell."""
+    latest = max(cells, key=lambda cell: cell.environment.finished)
+    shown: dict[str, CellResult] = {}
+    stale = []
+    for cell in cells:
+        if (cell.model.weights_sha256, cell.model.source) != (latest.model.weights_sha256, latest.model.source):
+            stale.append(f"{cell.attack.name} was run on other weights and is not shown: run it again")
+            continue
+        there = shown.setdefault(cell.attack.name, cell)
+        if there.identity != cell.identity:
             raise InputError(
-                f"{model}: {other.attack.name} and {cell.attack.name} were run on different weights "
-                f"({other.model.weights_sha256[:12]} against {cell.model.weights_sha256[:12]}); run the older one again"
+                f"{cell.model.name}: there are two different results of {cell.attack.name}; report their folders one at a time"
             )
-    there = row.get(cell.attack.name)
-    if there is not None and there.identity != cell.identity:
-        raise InputError(f"{model}: there are two different results of {cell.attack.name}; report their folders one at a time")
-    row[cell.attack.name] = cell
+    return shown, stale
 
 
 def _joined(first: Manifest, second: Manifest) -> Manifest:
-    """Both manifests' plans; a row that either could not run is told only where the other does not plan to have it."""
+    """Both manifests' plans, and what either could not run."""
     planned = {dataset: dict(models) for dataset, models in first.planned.items()}
     for dataset, models in second.planned.items():
         for model, attacks in models.items():
@@ -177,29 +188,30 @@ def _joined(first: Manifest, second: Manifest) -> Manifest:
     return replace(first, planned=planned, not_run=list(dict.fromkeys([*first.not_run, *second.not_run])))
 
 
-def _make_row(model: str, cells: Mapping[str, CellResult], planned: Sequence[str]) -> Row:
+def _make_row(model: str, cells: Mapping[str, CellResult], planned: Sequence[str], stale: Sequence[str]) -> Row:
     missing = tuple(name for name in planned if name not in cells)
-    return Row(model, cells, missing, tuple(_marks(cells)))
+    return Row(model, cells, missing, (*marks(cells), *stale))
 
 
-def _marks(cells: Mapping[str, CellResult]) -> list[str]:
+def marks(cells: Mapping[str, CellResult]) -> list[str]:
+    """Why a model's numbers are to be distrusted, one sentence each, from its cells by attack."""
     cell = max(cells.values(), key=lambda cell: cell.outcome.n)
     n, right = cell.outcome.n, round(cell.outcome.clean_accuracy * cell.outcome.n)
-    marks = []
+    found = []
     if is_chance(right, n, CLASSES):
-        marks.append(f"untrained: clean accuracy {right / n:.1%} is no better than chance")
+        found.append(f"untrained: clean accuracy {right / n:.1%} is no better than chance")
     expected = cell.model.expected_clean_accuracy
     if expected is not None and differs_from(right, n, expected):
-        marks.append(f"clean accuracy {right / n:.1%} differs from the registry's {expected:.1%}")
+        found.append(f"clean accuracy {right / n:.1%} differs from the registry's {expected:.1%}")
     if cell.model.output != "logits":
-        marks.append(f"outputs are {cell.model.output}, which can hide gradients")
+        found.append(f"outputs are {cell.model.output}, which can hide gradients")
     for name, result in cells.items():
         if result.outcome.upper_bound_only:
             reason = next(iter(result.outcome.failure_reasons), "")
-            marks.append(
+            found.append(
                 f"{name} failed on {result.outcome.n_attack_failures} of {result.outcome.n} examples ({reason}): upper bound only"
             )
-    return marks
+    return found
 
 
 def _rank(row: Row) -> tuple[bool, float, str]:

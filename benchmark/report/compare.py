@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
 from robustboard.benchmark.errors import InputError, suggest
-from robustboard.benchmark.report.board import unlike
+from robustboard.benchmark.report.board import marks, unlike
 from robustboard.benchmark.results import CellResult, read_folder
 from robustboard.benchmark.statistics import PairedDifference, paired_difference
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One attack on the two sides: robust accuracies, and b − a over the same n examples."""
+    """One attack on the two sides: robust accuracies, and b − a over the same n examples. `bounds` (of a, of b): the attack
+    failed on some examples, the number is no more than an upper bound, and nothing can be tested."""
 
     label: str
     n: int
     a: float
     b: float
     paired: PairedDifference
+    bounds: tuple[bool, bool] = (False, False)
 
 
 def compare(a: str, b: str, results: Path) -> str:
     """The comparison as a table. `a` and `b` are two folders of results, or two models ("mnist/relu") within `results`.
 
-    Raises `InputError` when nothing can be compared, and where protocols, examples, parameters or versions differ.
+    Raises `InputError` when nothing can be compared, and where protocols, examples, parameters or versions differ. Files
+    that do not read, cells that only one side has, and marks on either side's numbers are named below the table.
     """
     if Path(a).is_dir() and Path(b).is_dir():
-        return _table(a, b, _compare_runs(_cells(Path(a)), _cells(Path(b))))
-    cells = _cells(results)
-    return _table(a, b, _compare_models(_of_model(a, cells), _of_model(b, cells)))
+        (first, unread_a), (second, unread_b) = _cells(Path(a)), _cells(Path(b))
+        ours, theirs, unread = _by_key(first), _by_key(second), unread_a + unread_b
+    else:
+        cells, unread = _cells(results)
+        ours, theirs = _of_model(a, cells), _of_model(b, cells)
+    common = [key for key in ours if key in theirs]
+    if not common:
+        raise InputError(f"{a} and {b} have no cell in common")
+    comparisons = [compare_cells(key, ours[key], theirs[key]) for key in common]
+    notes = [f"left alone: {trouble}" for trouble in unread]
+    notes += [f"only in A: {key}" for key in ours if key not in theirs] + [
+        f"only in B: {key}" for key in theirs if key not in ours
+    ]
+    notes += [f"▲ {side}: {mark}." for side, cells_ in (("A", ours), ("B", theirs)) for mark in _all_marks(cells_)]
+    return _table(a, b, comparisons) + "".join(f"{note}\n" for note in notes)
 
 
 def compare_cells(label: str, a: CellResult, b: CellResult) -> Comparison:
@@ -42,27 +57,25 @@ def compare_cells(label: str, a: CellResult, b: CellResult) -> Comparison:
     if difference:
         raise InputError(f"{label} cannot be compared: {difference}")
     ours, theirs = _robust(a), _robust(b)
-    return Comparison(label, len(ours), sum(ours) / len(ours), sum(theirs) / len(theirs), paired_difference(ours, theirs))
+    bounds = a.outcome.upper_bound_only, b.outcome.upper_bound_only
+    return Comparison(label, len(ours), sum(ours) / len(ours), sum(theirs) / len(theirs), paired_difference(ours, theirs), bounds)
 
 
-def _compare_runs(a: Sequence[CellResult], b: Sequence[CellResult]) -> list[Comparison]:
-    ours, theirs = _by_key(a), _by_key(b)
-    common = [key for key in ours if key in theirs]
-    if not common:
-        raise InputError("the two folders have no cell (data set, model, attack) in common")
-    protocols = {key[0] for key in common}
-    return [compare_cells("/".join(key[1:] if len(protocols) == 1 else key), ours[key], theirs[key]) for key in common]
+def _by_key(cells: Sequence[CellResult]) -> dict[str, CellResult]:
+    several = len({cell.protocol.name for cell in cells}) > 1
+    return {(f"{cell.protocol.name}/" if several else "") + _name(cell): cell for cell in cells}
 
 
-def _compare_models(a: Mapping[str, CellResult], b: Mapping[str, CellResult]) -> list[Comparison]:
-    common = [attack for attack in a if attack in b]
-    if not common:
-        raise InputError("the two models have no attack in common")
-    return [compare_cells(attack, a[attack], b[attack]) for attack in common]
+def _name(cell: CellResult) -> str:
+    return f"{cell.dataset.name}/{cell.model.name}/{cell.attack.name}"
 
 
-def _by_key(cells: Iterable[CellResult]) -> dict[tuple[str, str, str, str], CellResult]:
-    return {(cell.protocol.name, cell.dataset.name, cell.model.name, cell.attack.name): cell for cell in cells}
+def _all_marks(cells: Mapping[str, CellResult]) -> list[str]:
+    """The marks of every model among the cells, each with its model's name."""
+    rows: dict[str, dict[str, CellResult]] = {}
+    for cell in cells.values():
+        rows.setdefault(f"{cell.dataset.name}/{cell.model.name}", {})[cell.attack.name] = cell
+    return [f"{model}: {mark}" for model, row in rows.items() for mark in marks(row)]
 
 
 def _of_model(name: str, cells: Sequence[CellResult]) -> dict[str, CellResult]:
@@ -78,11 +91,11 @@ def _of_model(name: str, cells: Sequence[CellResult]) -> dict[str, CellResult]:
     return {cell.attack.name: cell for cell in found}
 
 
-def _cells(folder: Path) -> list[CellResult]:
-    cells, _ = read_folder(folder)
+def _cells(folder: Path) -> tuple[list[CellResult], list[str]]:
+    cells, unread = read_folder(folder)
     if not cells:
         raise InputError(f"there are no results in {folder}: run robustboard run first, or name a folder that has some")
-    return cells
+    return cells, unread
 
 
 def _robust(cell: CellResult) -> list[int]:
@@ -91,16 +104,20 @@ def _robust(cell: CellResult) -> list[int]:
 
 
 def _table(a: str, b: str, comparisons: Sequence[Comparison]) -> str:
-    rows = [
-        [
-            c.label,
-            c.n,
-            f"{100 * c.a:.1f}",
-            f"{100 * c.b:.1f}",
-            f"{100 * c.paired.difference:+.1f} [{100 * c.paired.low:+.1f}, {100 * c.paired.high:+.1f}]",
-            f"{c.paired.p_value:.2g}",
-        ]
-        for c in comparisons
-    ]
+    rows = [[c.label, c.n, _share(c.a, c.bounds[0]), _share(c.b, c.bounds[1]), _difference(c), _p_value(c)] for c in comparisons]
     headers = ["attack", "n", f"A: {a}", f"B: {b}", "B − A [95 %]", "McNemar p"]
     return tabulate(rows, headers=headers, disable_numparse=True) + "\n\nRobust accuracy in %, paired over the same examples.\n"
+
+
+def _share(value: float, is_bound: bool) -> str:
+    return f"≤ {100 * value:.1f} ▲" if is_bound else f"{100 * value:.1f}"
+
+
+def _difference(c: Comparison) -> str:
+    if any(c.bounds):
+        return "the attack failed"
+    return f"{100 * c.paired.difference:+.1f} [{100 * c.paired.low:+.1f}, {100 * c.paired.high:+.1f}]"
+
+
+def _p_value(c: Comparison) -> str:
+    return "–" if any(c.bounds) else f"{c.paired.p_value:.2g}"

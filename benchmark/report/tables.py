@@ -120,7 +120,8 @@ def _median(cell: CellResult | None, digits: int) -> str:
     if not distances:
         return "–"
     middle = distances[(len(distances) - 1) // 2]
-    return "> half unfooled" if middle == float("inf") else f"{middle:.{digits}f}"
+    text = "> half unfooled" if middle == float("inf") else f"{middle:.{digits}f}"
+    return f"≤ {text} ▲" if cell.outcome.upper_bound_only else text
 
 
 def _failure_at_half(cell: CellResult | None) -> str:
@@ -128,4 +129,5 @@ def _failure_at_half(cell: CellResult | None) -> str:
         return ABSENT
     rows = zip(cell.per_example.fooled, cell.per_example.confidence, strict=True)
     failures = sum(bool(fooled) and confidence is not None and confidence > 0.5 for fooled, confidence in rows)
-    return _share(failures, cell.outcome.n, wilson(failures, cell.outcome.n))
+    text = _share(failures, cell.outcome.n, wilson(failures, cell.outcome.n))
+    return f"≥ {text} ▲" if cell.outcome.upper_bound_only else text
