@@ -159,7 +159,7 @@ def _store(
         clean_accuracy=0.0,
         command=f"robustboard train {shlex.quote(name)}",
         training=settings,
-        tags=known.tags if known else list(tags),
+        tags=list(tags) or (known.tags if known else []),
         references=known.references if known else _references(recipe),
     )
     test = load_dataset(dataset_name, "test", data)

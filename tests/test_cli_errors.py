@@ -347,7 +347,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(command: Command, out: Path
     monkeypatch.setattr(cli, "run", interrupted)
     answer = small_run(command, out, "--models", "digits/relu")
     assert answer.code == 130
-    assert "every finished batch is saved; the same command goes on from there" in answer.err
+    assert "finished batches and epochs are saved; the same command goes on from there" in answer.err
     assert "Traceback" not in answer.err
 
 

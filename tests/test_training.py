@@ -78,8 +78,8 @@ def test_an_entrys_settings_are_kept_unless_overridden(tmp_path: Path) -> None:
 def test_training_failures_are_input_errors_to_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hopeless = replace(SETTINGS, learning_rate=1e9)
     monkeypatch.setattr(training, "default_settings", lambda dataset, recipe: hopeless)
-    with pytest.raises(InputError, match=r"^digits/relu: the loss is (nan|inf)"):
-        train_model("digits/relu", data=None, device="cpu", home=tmp_path)
+    with pytest.raises(InputError, match=r"^digits/relu-sigmoid_out: the loss is (nan|inf)"):
+        train_model("digits/relu-sigmoid_out", data=None, device="cpu", home=tmp_path)
     assert not (tmp_path / "registry").exists()
 
 

@@ -62,12 +62,8 @@ def compare_cells(label: str, a: CellResult, b: CellResult) -> Comparison:
 
 
 def _by_key(cells: Sequence[CellResult]) -> dict[str, CellResult]:
-    several = len({cell.protocol.name for cell in cells}) > 1
-    return {(f"{cell.protocol.name}/" if several else "") + _name(cell): cell for cell in cells}
-
-
-def _name(cell: CellResult) -> str:
-    return f"{cell.dataset.name}/{cell.model.name}/{cell.attack.name}"
+    """By protocol, data set, model and attack."""
+    return {f"{c.protocol.name}/{c.dataset.name}/{c.model.name}/{c.attack.name}": c for c in cells}
 
 
 def _all_marks(cells: Mapping[str, CellResult]) -> list[str]:
