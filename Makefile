@@ -35,7 +35,7 @@ train: $(READY)
 # The committed boards: runs what is missing of the standard protocol, then renders leaderboards/README.md and the README's tables.
 leaderboards: $(READY)
 	$(BIN)/robustboard run --protocol standard --quiet
-	$(BIN)/robustboard report leaderboards/results --write leaderboards/README.md --into README.md
+	$(BIN)/robustboard report leaderboards/results --into leaderboards/README.md --into README.md
 
 setup: $(READY)
 

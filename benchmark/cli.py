@@ -137,8 +137,8 @@ def run_command(
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "style", type=click.Choice(["terminal", "markdown"]), default="terminal", show_default=True)
 @click.option("--write", type=click.Path(path_type=Path), help="Also write the tables as Markdown to this file.")
-@click.option("--into", type=click.Path(path_type=Path), help="Also put them between the leaderboard marks of this file.")
-def report_command(folders: tuple[Path, ...], style: str, write: Path | None, into: Path | None) -> None:
+@click.option("--into", multiple=True, type=click.Path(path_type=Path), help="Also put them between the marks of this file.")
+def report_command(folders: tuple[Path, ...], style: str, write: Path | None, into: tuple[Path, ...]) -> None:
     """Render the results below FOLDERS as tables."""
     published = publish(list(folders), style, write, into)
     _say_troubles(published)

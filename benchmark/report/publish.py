@@ -22,7 +22,7 @@ class Published:
     troubles: list[str]
 
 
-def publish(folders: Sequence[Path], style: str, write: Path | None = None, into: Path | None = None) -> Published:
+def publish(folders: Sequence[Path], style: str, write: Path | None = None, into: Sequence[Path] = ()) -> Published:
     """Render everything readable below `folders`; `write` and `into` receive Markdown.
 
     Raises `InputError` when there is nothing to report.
@@ -43,8 +43,8 @@ def publish(folders: Sequence[Path], style: str, write: Path | None = None, into
         raise InputError(f"there is nothing to report in {', '.join(map(str, folders))}{told}")
     if write is not None:
         write_atomically(write, render(boards, "markdown"))
-    if into is not None:
-        write_atomically(into, _between_marks(into, render(boards, "markdown")))
+    for path in into:
+        write_atomically(path, _between_marks(path, render(boards, "markdown")))
     return Published(render(boards, style), troubles)
 
 
