@@ -292,7 +292,7 @@ def test_publish_writes_between_the_marks_and_nowhere_else(tmp_path: Path) -> No
     save(tmp_path / "results", [make_cell()], make_manifest({"digits": {"relu": ["bim"]}}))
     readme = tmp_path / "README.md"
     readme.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end. {END}\n", encoding="utf-8")
-    published = publish([tmp_path / "results"], "terminal", tmp_path / "tables.md", readme)
+    published = publish([tmp_path / "results"], "terminal", tmp_path / "tables.md", [readme])
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"# Title\n\n{BEGIN}\n")
     assert text.endswith(f"{END}\n\nThe end. {END}\n")
@@ -301,7 +301,7 @@ def test_publish_writes_between_the_marks_and_nowhere_else(tmp_path: Path) -> No
     assert tables.startswith("## digits · standard · protocol standard v1")
     assert tables in text
     assert "##" not in published.text
-    publish([tmp_path / "results"], "terminal", None, readme)
+    publish([tmp_path / "results"], "terminal", None, [readme])
     assert readme.read_text(encoding="utf-8") == text  # a second time changes nothing
 
 
@@ -311,7 +311,7 @@ def test_publish_leaves_a_file_without_marks_alone(tmp_path: Path, text: str) ->
     readme = tmp_path / "README.md"
     readme.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"README\.md has no marks"):
-        publish([tmp_path / "results"], "terminal", None, readme)
+        publish([tmp_path / "results"], "terminal", None, [readme])
     assert readme.read_text(encoding="utf-8") == text
 
 
@@ -323,7 +323,7 @@ def test_publish_says_what_is_not_there(tmp_path: Path) -> None:
         publish([tmp_path / "absent"], "terminal")
     save(tmp_path / "results", [make_cell()])
     with pytest.raises(InputError, match=r"cannot read .*absent\.md"):
-        publish([tmp_path / "results"], "terminal", None, tmp_path / "absent.md")
+        publish([tmp_path / "results"], "terminal", None, [tmp_path / "absent.md"])
 
 
 def test_publish_names_what_it_cannot_read_and_reports_the_rest(tmp_path: Path) -> None:
