@@ -8,6 +8,7 @@ randomness. It leaves the model's modes, parameters and `.grad` and the global r
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import math
 import pkgutil
@@ -136,8 +137,10 @@ def attack_cards() -> Mapping[str, AttackCard]:
     """Every attack by name; each file of this folder is imported once, so that writing the file is all it takes."""
     package = importlib.import_module("robustboard.attacks")
     for module in pkgutil.iter_modules(package.__path__):
-        if not module.ispkg:
-            importlib.import_module(f"robustboard.attacks.{module.name}")
+        name = f"robustboard.attacks.{module.name}"
+        # A strict editable install keeps a dangling link to a file that is gone until it is made anew.
+        if not module.ispkg and importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
     return dict(sorted(_cards.items()))
 
 

@@ -40,11 +40,13 @@ def evaluate(
     """Attack a model in memory; one record an attack, by name, the same that a run writes to its files.
 
     Images (N, C, H, W) float in [0, 1], labels (N,) integers, the model returns logits (N, K). The strengths are those of
-    `protocol` for the data set whose images have this shape; for other shapes, or other radii, give `budgets` (L∞ radius,
-    L2 radius, share of features). `attacks` None takes the protocol's. The model's modes, gradients and parameters are
-    left as they were. Raises `InputError` (or its `ModelFaultError`) for what cannot be evaluated.
+    `protocol` for the data set whose images have this shape; for other shapes, or other radii, give `budgets` with the keys
+    "linf" (L∞ radius), "l2" (L2 radius) and "gamma" (share of features). `attacks` None takes the protocol's. The model's
+    modes, gradients and parameters are left as they were. Raises `InputError` (or its `ModelFaultError`) for what cannot be
+    evaluated.
     """
     _check(images, labels)
+    attacks = [attacks] if isinstance(attacks, str) else attacks
     chosen = load_protocol(protocol)
     plan = _plan(chosen.datasets, tuple(images.shape[1:]), budgets, len(labels))
     chosen = replace(chosen, name=f"{chosen.name}@memory", datasets={"memory": plan}, seed=seed)
@@ -76,7 +78,9 @@ def evaluate(
     return results
 
 
-def _check(images: Tensor, labels: Tensor) -> None:
+def _check(images: object, labels: object) -> None:
+    if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
+        raise InputError(f"images and labels must be torch tensors, got {type(images).__name__} and {type(labels).__name__}")
     if images.dim() != 4 or not images.is_floating_point():
         raise InputError(f"images must be floating point (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
     if labels.shape != images.shape[:1] or not len(labels) or labels.is_floating_point():

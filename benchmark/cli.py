@@ -88,7 +88,11 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="Folder with MNIST/ and cifar-10-batches-py/; the only place looked at.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the results, one folder a protocol inside; default: leaderboards/ of the checkout.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run_command(
     protocol_name: str,
@@ -225,7 +229,7 @@ def train_command(
     for name in names:
         home = out or registry.HOME
         card = train_model(name, data=data, device=_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
-        print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set, {card.parameters:,} parameters")
+        print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")
 
 
 def _say_troubles(published: Published) -> None:

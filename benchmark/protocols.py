@@ -141,7 +141,7 @@ def adjusted(
         )
     if epsilon is not None:
         if not 0 <= epsilon <= 1:
-            raise InputError(f"--eps is an L∞ radius in [0, 1], got {epsilon:g}")
+            raise InputError(f"--eps is an L∞ radius in [0, 1], got {epsilon:g}; 8/255 is 0.03137")
         plans = {name: replace(plan, linf=epsilon) for name, plan in protocol.datasets.items()}
         protocol = replace(
             protocol,

@@ -75,13 +75,14 @@ def run(request: Request) -> Summary:
     evaluated = reused = 0
     with Progress(len(subjects) * len(cards), request.quiet) as progress:
         for row in not_run:
-            progress.note(f"not run: {row.reason}")
+            progress.note(f"not run: {row.reason.partition(' (')[0]}; the tables say how to provide it")
         for subject in subjects:
             data_set = data_sets[subject.dataset]
             try:
                 done, kept = _run_model(request, subject, data_set, plans[subject.dataset], progress)
             except ModelFaultError as trouble:
                 if len(request.subjects) == 1:
+                    _write_outcome(request, [*not_run, NotRun(subject.dataset, subject.name, str(trouble))])
                     raise
                 progress.note(f"not run: {subject.dataset}/{subject.name}: {trouble}")
                 not_run.append(NotRun(subject.dataset, subject.name, str(trouble)))

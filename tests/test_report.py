@@ -251,14 +251,14 @@ def test_numbers_stand_with_their_intervals(style: str) -> None:
 
 def test_a_column_on_fewer_examples_says_how_many() -> None:
     cells = [make_cell(attack="bim"), make_cell(attack="cw", correct=[1] * 8, fooled=[0] * 8)]
-    header = render([one_board(cells)], "markdown").splitlines()[2]
+    header = markdown_table(render([one_board(cells)], "markdown"))[0]
     assert "cw (n=8)" in header
     assert "bim (n=" not in header
 
 
 def test_the_median_distance_is_over_all_examples_right_clean() -> None:
     def row(*hit: int) -> str:
-        return render([one_board([make_cell(attack="cw", fooled=fooled(*hit))])], "markdown").splitlines()[4]
+        return markdown_table(render([one_board([make_cell(attack="cw", fooled=fooled(*hit))])], "markdown"))[2]
 
     assert "| 0.100 " in row(*range(11))
     # Half and fewer found: the median over the found alone would flatter the attack.

@@ -41,7 +41,7 @@ def compare(a: str, b: str, results: Path) -> str:
         ours, theirs = _of_model(a, cells), _of_model(b, cells)
     common = [key for key in ours if key in theirs]
     if not common:
-        raise InputError(f"{a} and {b} have no cell in common")
+        raise InputError(f"{a} and {b} have no cell in common: A holds {_kinds(ours)}, B holds {_kinds(theirs)}")
     comparisons = [compare_cells(key, ours[key], theirs[key]) for key in common]
     notes = [f"left alone: {trouble}" for trouble in unread]
     notes += [f"only in A: {key}" for key in ours if key not in theirs] + [
@@ -72,6 +72,13 @@ def _all_marks(cells: Mapping[str, CellResult]) -> list[str]:
     for cell in cells.values():
         rows.setdefault(f"{cell.dataset.name}/{cell.model.name}", {})[cell.attack.name] = cell
     return [f"{model}: {mark}" for model, row in rows.items() for mark in marks(row)]
+
+
+def _kinds(cells: Mapping[str, CellResult]) -> str:
+    """The protocols, data sets and attacks of the cells, in words."""
+    return ", ".join(
+        sorted({f"{c.protocol.name} v{c.protocol.version} {c.dataset.name} {c.attack.name}" for c in cells.values()})
+    )
 
 
 def _of_model(name: str, cells: Sequence[CellResult]) -> dict[str, CellResult]:

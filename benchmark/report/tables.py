@@ -13,9 +13,11 @@ from robustboard.benchmark.statistics import wilson
 
 ABSENT = "missing"
 LEGEND = (
-    "Robust accuracy in %, with Wilson's 95 % interval; n is the number of examples. **Every robust accuracy is an upper "
-    "bound**: a stronger attack can only lower it. Worst case: per example over the attacks of that norm. ▲: see the marks "
-    "below the table. jsma counts features: every channel of a pixel is one."
+    "Robust accuracy in %, with Wilson's 95 % interval. **Every robust accuracy is an upper bound**: a stronger attack can only "
+    "lower it. Worst case: per example over the attacks of that norm, which jsma (L0) is not among; rows are sorted by worst L∞. "
+    "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. max_confidence "
+    "failure: the share of examples that end wrong with a confidence above ½, high is bad. s/example: all attacks together. "
+    "▲: see the marks below the table."
 )
 
 
@@ -27,7 +29,7 @@ def render(boards: Sequence[Board], style: str) -> str:
 def _render_board(board: Board, style: str) -> str:
     markdown = style == "markdown"
     heading = f"{dataset_title(board.dataset)} · {board.title} · protocol {board.protocol} v{board.version}"
-    lines = [f"## {heading}" if markdown else heading, ""]
+    lines = [f"## {heading}" if markdown else heading, "", *_budgets(board)]
     rows = [_cells(row, board) for row in board.rows]
     if rows and markdown:
         escaped = [[_escaped(cell) for cell in row] for row in rows]
@@ -45,6 +47,18 @@ def _render_board(board: Board, style: str) -> str:
     lines += [f"{bullet}not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
     lines += [f"{bullet}Data: {note}." for note in board.notes]
     return "\n".join(lines).rstrip()
+
+
+def _budgets(board: Board) -> list[str]:
+    """How many examples, and within what: "n = 1000 · L∞ ε = 0.3 · L2 ε = 2 · L0 ≤ 113 features"."""
+    cells = [cell for row in board.rows for cell in row.cells.values()]
+    if not cells:
+        return []
+    radii = {cell.attack.norm: cell.attack.eps for cell in cells}
+    parts = [f"n = {max(cell.outcome.n for cell in cells)}"]
+    parts += [f"{sign} ε = {radii[norm]:.4g}" for norm, sign in (("linf", "L∞"), ("l2", "L2")) if norm in radii]
+    parts += [f"L0 ≤ {radii['l0']:g} features"] if "l0" in radii else []
+    return [" · ".join(parts), ""]
 
 
 def _escaped(cell: str) -> str:
