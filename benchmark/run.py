@@ -194,7 +194,11 @@ def _write_plan(request: Request, cards: Sequence[AttackCard]) -> None:
     planned = {name: dict(models) for name, models in (old.planned if old else {}).items()}
     for subject in request.subjects:
         attacks = planned.setdefault(subject.dataset, {}).setdefault(subject.name, [])
-        planned[subject.dataset][subject.name] = list(dict.fromkeys([*attacks, *(card.name for card in cards)]))
+        wanted = dict.fromkeys([*attacks, *(card.name for card in cards)])
+        order = request.protocol.attacks
+        planned[subject.dataset][subject.name] = sorted(
+            wanted, key=lambda name: order.index(name) if name in order else len(order)
+        )
     block = ProtocolBlock(request.protocol.name, request.protocol.version)
     write_manifest(Manifest(block, request.protocol.title, planned, list(old.not_run) if old else []), request.folder)
     write_schema(request.folder)
