@@ -134,7 +134,7 @@ def run_command(
     published = publish([request.folder], "terminal", request.folder / "tables.md")
     _say_troubles(published)
     print(published.text)
-    print(f"{summary.evaluated} cells evaluated, {summary.reused} kept as they were; results in {request.folder}")
+    print(f"{summary.evaluated} cells finished, {summary.reused} kept as they were; results in {request.folder}")
 
 
 @cli.command("report")

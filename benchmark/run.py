@@ -109,7 +109,8 @@ def _load_data(request: Request) -> tuple[dict[str, Dataset], list[NotRun]]:
 def _run_model(
     request: Request, subject: Subject, data_set: Dataset, plans: Sequence[PlannedAttack], progress: Progress
 ) -> tuple[int, int]:
-    """Evaluate a model's unfinished cells: how many were evaluated, how many were there."""
+    """Evaluate a model's unfinished cells: how many got finished, how many were there."""
+    done = 0
     model = build(subject)
     cells = [_cell(request, model, plan, data_set) for plan in plans]
     waiting = []
@@ -131,8 +132,8 @@ def _run_model(
             moved = store.make_room(cell)
             if moved:
                 progress.note(f"warning: {moved}")
-            _run_cell(request, cell, network, clean, device, progress)
-    return len(waiting), len(cells) - len(waiting)
+            done += _run_cell(request, cell, network, clean, device, progress)
+    return done, len(cells) - len(waiting)
 
 
 def _cell(request: Request, model: BuiltModel, plan: PlannedAttack, data_set: Dataset) -> Cell:
@@ -143,7 +144,8 @@ def _cell(request: Request, model: BuiltModel, plan: PlannedAttack, data_set: Da
 
 def _run_cell(
     request: Request, cell: Cell, network: torch.nn.Module, clean: Clean, device: torch.device, progress: Progress
-) -> None:
+) -> bool:
+    """Evaluate this process's share of a cell; whether the cell is finished with it."""
     which, shards = request.shard
     journal = store.Journal(cell, f"{which}-of-{shards}")
     batches = journal.read()
@@ -172,7 +174,8 @@ def _run_cell(
         progress.advance(len(record.examples), _fooled([record]))
     # Other shards may have finished meanwhile: whoever finds every example there writes the cell.
     batches = journal.read()
-    if len({example.index for batch in batches for example in batch.examples}) == n:
+    complete = len({example.index for batch in batches for example in batch.examples}) == n
+    if complete:
         result = store.assemble(cell, clean, batches, str(device), started)
         write_cell(result, cell.path)
         journal.remove()
@@ -182,6 +185,7 @@ def _run_cell(
                 f"warning: {cell.attack.card.name} failed on {result.outcome.n_attack_failures} examples of {title}: {reason}"
             )
     progress.end()
+    return complete
 
 
 def _fooled(batches: Sequence[BatchRecord]) -> int:
