@@ -351,6 +351,21 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(command: Command, out: Path
     assert "Traceback" not in answer.err
 
 
+def test_ctrl_c_while_torch_is_still_being_imported_is_answered() -> None:
+    script = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from robustboard.benchmark.__main__ import main\n"
+        "main()\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", script, "models"], capture_output=True, text=True, check=False, timeout=120)
+    assert (answer.returncode, answer.stderr) == (130, "interrupted before anything began\n")
+
+
 OWN_PACKAGE = "from torch import nn\n\ndef make(classes=10):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
 OWN_FILE = "from models import make\n\ndef build():\n    return make()\n"
 

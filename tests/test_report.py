@@ -37,6 +37,19 @@ def save(folder: Path, cells: list[CellResult], manifest: Manifest | None = None
         write_manifest(manifest, folder)
 
 
+@pytest.mark.parametrize("width", [80, 100, 1000])
+def test_a_terminal_table_keeps_to_the_width_and_loses_no_column(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = ["fgsm", "bim", "cw", "spsa", "jsma", "max_confidence"]
+    text = render(make_boards([make_cell(attack=name) for name in names], []), "terminal")
+    _, rest = text.split("\n", 1)
+    assert all(len(line) <= width for line in rest.splitlines())
+    headers = [line.split() for line in rest.splitlines() if line.startswith("model ")]
+    assert len(headers) == 1 if width == 1000 else len(headers) > 1
+    shown = [word for line in headers for word in line]
+    assert [shown.count(name) for name in ["fgsm", "bim", "spsa", "max_"]] == [1, 1, 1, 2]
+
+
 def test_the_worst_case_is_the_union_of_what_was_fooled() -> None:
     correct = [0, *[1] * 19]
     fgsm = make_cell(attack="fgsm", correct=correct, fooled=fooled(1, 2))

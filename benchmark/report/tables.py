@@ -1,7 +1,9 @@
-"""Boards as tables: in Markdown one line a row, in the terminal two, the interval under its number."""
+"""Boards as tables: in Markdown one line a row, in the terminal two, the interval under its number, as wide as the terminal."""
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 
 from tabulate import tabulate
@@ -29,6 +31,7 @@ def render(boards: Sequence[Board], style: str) -> str:
 
 def _render_board(board: Board, style: str) -> str:
     markdown = style == "markdown"
+    width = shutil.get_terminal_size((200, 50)).columns
     heading = f"{dataset_title(board.dataset)} · {board.title} · protocol {board.protocol} v{board.version}"
     lines = [f"## {heading}" if markdown else heading, "", *_budgets(board)]
     rows = [_cells(row, board) for row in board.rows]
@@ -36,18 +39,40 @@ def _render_board(board: Board, style: str) -> str:
         escaped = [[_escaped(cell) for cell in row] for row in rows]
         table = tabulate(escaped, headers=_headers(board), tablefmt="github", disable_numparse=True)
     elif rows:
-        stacked = [[row[0], *(cell.replace(" [", "\n[") for cell in row[1:])] for row in rows]
-        headers = [header.replace(" ", "\n").replace("max_", "max_\n") for header in _headers(board)]
-        table = tabulate(stacked, headers=headers, tablefmt="simple", disable_numparse=True)
+        table = _stacked(_headers(board), rows, width)
     if rows:
         lines += [table, ""]
-        lines += [LEGEND if markdown else LEGEND.replace("**", ""), ""]
+        lines += [LEGEND if markdown else textwrap.fill(LEGEND.replace("**", ""), width), ""]
     bullet = "- " if markdown else "  "
     lines += [f"{bullet}▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
     lines += [f"{bullet}▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
     lines += [f"{bullet}not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
     lines += [f"{bullet}Data: {note}." for note in board.notes]
     return "\n".join(lines).rstrip()
+
+
+def _stacked(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """A terminal's table, the interval under its number; columns that do not fit into `width` go on below, each part with
+    the models in front."""
+    tall = [header.replace(" ", "\n").replace("max_", "max_\n") for header in headers]
+    columns = [[title, *(row[at].replace(" [", "\n[") for row in rows)] for at, title in enumerate(tall)]
+    columns[0] = [tall[0], *(row[0] for row in rows)]
+    # tabulate sets columns two apart, each at least two wider than its header.
+    widths = [2 + max([_widest(column[0]) + 2, *(_widest(cell) for cell in column[1:])]) for column in columns]
+    parts: list[list[int]] = [[0]]
+    for at in range(1, len(columns)):
+        if len(parts[-1]) > 1 and sum(widths[i] for i in parts[-1]) + widths[at] > width:
+            parts.append([0])
+        parts[-1].append(at)
+    tables = []
+    for part in parts:
+        cells = list(zip(*(columns[at] for at in part), strict=True))
+        tables.append(tabulate(cells[1:], headers=cells[0], tablefmt="simple", disable_numparse=True))
+    return "\n\n".join(tables)
+
+
+def _widest(text: str) -> int:
+    return max((len(line) for line in text.splitlines()), default=0)
 
 
 def _budgets(board: Board) -> list[str]:
