@@ -53,7 +53,7 @@ class AttackCard:
 
     `preset`: the parameters that make this name (the loss of `fgsm_ce`). `epsilon` is in units of `norm`; an attack
     with the aim "minimum" is told ε only to report at it. `check` refuses, by ValueError, parameters that cannot work;
-    it takes those it needs by name. A `head` parameter is filled in from the model, not from a protocol.
+    it takes those it needs by name. A `head` parameter is filled in from the model, a `norm` parameter from the card.
     """
 
     name: str
@@ -69,7 +69,7 @@ class AttackCard:
     def parameters(self) -> dict[str, Any]:
         """Every parameter a protocol may set, with its default; what only bounds memory is not among them."""
         signature = inspect.signature(self.function).parameters.values()
-        hidden = {"epsilon", "targets", "row_cap", "head"}
+        hidden = {"epsilon", "targets", "row_cap", "head", "norm"}
         own = {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in hidden}
         return {**own, **self.preset}
 
@@ -90,7 +90,8 @@ class AttackCard:
         `row_share` below 1 it takes that share of the rows it would at once. Raises ValueError as `check_parameters`."""
         self.check_parameters(parameters)
         asks = inspect.signature(self.function).parameters
-        given = {**self.preset, **parameters, **({"head": head} if "head" in asks else {})}
+        told = {"head": head, "norm": self.norm}
+        given = {**self.preset, **parameters, **{name: value for name, value in told.items() if name in asks}}
         cap = asks["row_cap"].default if "row_cap" in asks else None
 
         def attack(
