@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_type_hints
 
@@ -32,11 +32,13 @@ class Proposal:
     """What an attack offers for judging: candidates (N, C, H, W) and how many iterations each took (N,) int64.
 
     `from_start` (N,) bool, where an attack has a cheap start: True where the start's candidate was not improved upon.
+    `failures`, one an example or none at all: why an attack could not do its work on it, "" where it could.
     """
 
     images: Tensor
     iterations: Tensor
     from_start: Tensor | None = None
+    failures: Sequence[str] = ()
 
 
 class Attack(Protocol):

@@ -126,19 +126,21 @@ def cw(
     *,
     epsilon: float = math.inf,
     start_steps: int = 100,
+    start_classes: int = 0,
     steps: int = 100,
     rate: float = 0.1,
     kappa: float = 0.0,
     targets: Tensor | None = None,
 ) -> Proposal:
-    """Minimise ‖δ‖₂² + c · max(κ − margin, 0) by Adam from the best of `start_steps` of DDN.
+    """Minimise ‖δ‖₂² + c · max(κ − margin, 0) by Adam from the best of `start_steps` of DDN, which goes
+    towards each of the `start_classes` likeliest wrong classes, too.
 
     At the smallest perturbation 2δ = c · ∇margin, so c is set to 2‖δ‖ / ‖∇margin‖ at an example's first success; then it
     falls by a tenth after each success and rises by a tenth after each failure, which keeps the iterate at the boundary.
     Before a first success it grows by half. The rate falls to a hundredth along a cosine. Returns the closest success,
     the start's included (`from_start` says where it was that one), or the image itself.
     """
-    start = ddn(model, images, labels, keys, steps=start_steps, targets=targets)
+    start = ddn(model, images, labels, keys, steps=start_steps, classes=start_classes, targets=targets)
     rows = torch.arange(len(images), device=images.device)
     begin = _look(model, start.images, labels, targets, kappa, with_gradient=False)
     smallest = Closest.nothing(images).joined(

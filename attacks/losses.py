@@ -47,6 +47,19 @@ def success_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Te
     return margin(logits, labels) if targets is None else -margin(logits, targets)
 
 
+def pull(logits: Tensor, labels: Tensor, towards: Tensor | None) -> Tensor:
+    """Z_t − Z_y for the classes t = `towards` (N,); the margin, which takes the largest of these, where it is None. (N,)"""
+    if towards is None:
+        return margin(logits, labels)
+    return (logits.gather(1, towards[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
+
+
+def likeliest_wrong(logits: Tensor, labels: Tensor) -> Tensor:
+    """The wrong classes (N, K − 1) of each example, the one of the largest logit first."""
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return others.argsort(dim=1, descending=True, stable=True)[:, :-1]
+
+
 def is_success(wanted: Tensor, targets: Tensor | None) -> Tensor:
     """(N,) bool: the label's logit is no longer strictly the largest, or the target's is."""
     return wanted >= 0 if targets is None else wanted > 0

@@ -8,7 +8,7 @@ from torch import Tensor
 from robustboard.attacks import randomness
 from robustboard.attacks.ascent import Score, ascend, check_reach
 from robustboard.attacks.attack import Model, Proposal, logits_of, register
-from robustboard.attacks.losses import Head, confidence, margin
+from robustboard.attacks.losses import Head, confidence, likeliest_wrong, margin
 from robustboard.attacks.pgd import uniform_start
 
 CERTAIN = 1 - 1e-6
@@ -45,9 +45,8 @@ def max_confidence(
     best = images.clone()
     scores = confident_error(clean, labels, head)
     iterations = torch.zeros_like(labels)
-    others = clean.scatter(1, labels[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :-1]
     rows = torch.arange(len(images), device=images.device)
-    for number, targets in enumerate(others.unbind(1)):
+    for number, targets in enumerate(likeliest_wrong(clean, labels).unbind(1)):
         rows = rows[scores[rows] < CERTAIN]
         if not len(rows):
             break

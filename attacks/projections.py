@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -11,16 +13,22 @@ def box(images: Tensor) -> Tensor:
     return images.clamp(0, 1)
 
 
-def linf(images: Tensor, origins: Tensor, epsilon: float) -> Tensor:
+def linf(images: Tensor, origins: Tensor, epsilon: float | Tensor) -> Tensor:
     """The nearest point to `images` within `epsilon` of `origins` (L∞) and in the box: both are intervals a feature."""
     return box(torch.minimum(torch.maximum(images, origins - epsilon), origins + epsilon))
 
 
-def l2(images: Tensor, origins: Tensor, epsilon: float) -> Tensor:
-    """`images` drawn in to L2 distance `epsilon` of `origins`, then into the box (which brings them no farther away)."""
+def l2(images: Tensor, origins: Tensor, epsilon: float | Tensor) -> Tensor:
+    """`images` drawn in to L2 distance `epsilon` (one, or one an example) of `origins`, then into the box (which brings them
+    no farther away)."""
     change = images - origins
     scale = (epsilon / norms(change, "l2").clamp_min(1e-30)).clamp_max(1.0)
     return box(origins + change * per_example(scale, change))
+
+
+def ball(images: Tensor, origins: Tensor, radii: Tensor, norm: Literal["linf", "l2"]) -> Tensor:
+    """`images` drawn into each example's own ball, of radius `radii` (N,), around `origins`, and into the box."""
+    return l2(images, origins, radii) if norm == "l2" else linf(images, origins, per_example(radii, images))
 
 
 def per_example(values: Tensor, like: Tensor) -> Tensor:

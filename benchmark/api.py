@@ -10,11 +10,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from robustboard.benchmark import store
+from robustboard.benchmark.cascade import fooled_already
 from robustboard.benchmark.cells import Cell, build, chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.environment import choose_device
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.evaluate import Task, evaluate_examples, make_sizer
+from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples, make_sizer
 from robustboard.benchmark.judge import look_clean, prepared
 from robustboard.benchmark.protocols import DatasetPlan, load_protocol
 from robustboard.benchmark.results import CellResult
@@ -53,12 +54,12 @@ def evaluate(
     data_set = Dataset("memory", "test", images.detach().cpu().float(), labels.detach().cpu().long())
     built = build(Subject(type(model).__name__, "memory", "memory", head, lambda: model))
     where = choose_device(device)
-    results = {}
+    results: dict[str, CellResult] = {}
     with prepared(model, where) as network:
         clean = look_clean(network, data_set.images.to(where), data_set.labels.to(where), head)
         clean = replace(clean, correct=clean.correct.cpu(), confidence=clean.confidence.cpu())
-        for card in chosen_attacks(chosen, attacks):
-            planned = plan_attack(chosen, card, data_set)
+        for name in chosen_attacks(chosen, attacks):
+            planned = plan_attack(chosen, name, data_set)
             cell = Cell(chosen, built, planned, data_set, data_set.fingerprint(), Path(tempfile.gettempdir()))
             task = Task(
                 network,
@@ -66,15 +67,19 @@ def evaluate(
                 data_set,
                 planned.indices,
                 clean,
-                planned.bound(clean.head),
-                card.name,
+                planned.bind(clean.head),
+                name,
                 planned.threat,
                 seed,
                 where,
             )
             started = store.now()
-            batches = list(evaluate_examples(task, range(len(labels)), make_sizer(batch_size, where)))
-            results[card.name] = store.assemble(cell, clean, batches, str(where), started)
+            norm = planned.threat.norm
+            joined = [done for done in results.values() if done.attack.norm == norm] if planned.is_cascade else []
+            taken_over = fooled_already(joined, planned.indices)
+            waiting = sorted(set(range(len(labels))) - {example.index for example in taken_over})
+            batches = list(evaluate_examples(task, waiting, make_sizer(batch_size, where)))
+            results[name] = store.assemble(cell, clean, [BatchRecord(taken_over), *batches], str(where), started, joined)
     return results
 
 

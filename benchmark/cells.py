@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from robustboard.attacks.attack import AttackCard, attack_cards
+from robustboard.attacks.attack import attack_cards
 from robustboard.attacks.losses import Head
+from robustboard.benchmark.cascade import CASCADE_VERSION, CASCADES, Stage, cascade
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.evaluate import BoundAttack
@@ -26,17 +27,21 @@ PRECISION = "float32"
 
 @dataclass(frozen=True)
 class PlannedAttack:
-    """An attack of a protocol on a data set: its card, its full parameters, its budget and its examples."""
+    """An attack of a protocol on a data set: its full parameters, its budget, its examples, and how it is made ready to be
+    called for a model's head."""
 
-    card: AttackCard
+    name: str
+    version: int
     parameters: Mapping[str, Any]
     threat: Threat
     indices: Sequence[int]
+    bind: Callable[[Head], BoundAttack] = field(repr=False)
     implementation: str = "robustboard"
 
-    def bound(self, head: Head) -> BoundAttack:
-        """The attack ready to be called, told the model's head if it asks for it."""
-        return self.card.bind(head, **self.parameters)
+    @property
+    def is_cascade(self) -> bool:
+        """Whether it goes on from what the other cells of its norm left."""
+        return self.name in CASCADES
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,10 @@ class Cell:
     @property
     def identity(self) -> str:
         """A hash of everything that decides the result."""
+        return self.identity_under(self.protocol.version)
+
+    def identity_under(self, version: int) -> str:
+        """What the identity would be, were this `version` of the protocol the current one."""
         parts = {
             "weights": self.model.weights_sha256,
             "source": self.model.subject.source,
@@ -71,15 +80,15 @@ class Cell:
             "head": self.model.subject.head,
             "examples": self.fingerprint,
             "indices": list(self.attack.indices),
-            "attack": self.attack.card.name,
-            "attack version": self.attack.card.version,
+            "attack": self.attack.name,
+            "attack version": self.attack.version,
             "implementation": self.attack.implementation,
             "parameters": dict(self.attack.parameters),
             "norm": self.attack.threat.norm,
             "epsilon": self.attack.threat.epsilon,
             "seed": self.protocol.seed,
             "precision": PRECISION,
-            "protocol": [self.protocol.name, self.protocol.version],
+            "protocol": [self.protocol.name, version],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -96,27 +105,49 @@ def build(subject: Subject) -> BuiltModel:
     )
 
 
-def chosen_attacks(protocol: Protocol, names: Sequence[str] | None) -> list[AttackCard]:
-    """The attacks of a run: the protocol's, or those named. Raises `InputError` for one that does not exist."""
-    cards = attack_cards()
+def chosen_attacks(protocol: Protocol, names: Sequence[str] | None) -> list[str]:
+    """The attacks of a run: the protocol's, or those named; worst cases come last. Raises `InputError` for one that does not
+    exist, or for a worst case of which the protocol does not say how it is found."""
     wanted = list(dict.fromkeys(names or protocol.attacks))
+    known = [*attack_cards(), *CASCADES]
     for name in wanted:
-        if name not in cards:
-            raise InputError(f"there is no attack {name!r}{suggest(name, cards)}; the attacks are {', '.join(cards)}")
-    return [cards[name] for name in wanted]
+        if name not in known:
+            raise InputError(f"there is no attack {name!r}{suggest(name, known)}; the attacks are {', '.join(known)}")
+        if name in CASCADES and name not in protocol.cascades:
+            raise InputError(f"protocol {protocol.name} has no cascade of attacks for {name}: add one, or leave {name} out")
+    return sorted(wanted, key=lambda name: name in CASCADES)
 
 
-def plan_attack(protocol: Protocol, card: AttackCard, data_set: Dataset) -> PlannedAttack:
+def plan_attack(protocol: Protocol, name: str, data_set: Dataset) -> PlannedAttack:
     """An attack with the protocol's strength for a data set. Raises `InputError` when the protocol's numbers cannot work."""
-    given = protocol.parameters(data_set.name, card.name)
-    parameters = {**card.parameters(), **given}
+    indices = protocol.examples(data_set.name, name, len(data_set.labels))
+    if name in CASCADES:
+        return _plan_cascade(protocol, name, data_set, indices)
+    card = attack_cards()[name]
+    given = protocol.parameters(data_set.name, name)
     try:
         card.check_parameters(given)
     except ValueError as trouble:
         raise InputError(f"protocol {protocol.name}, {data_set.name}: {trouble}") from trouble
-    features = data_set.images[0].numel()
-    indices = protocol.examples(data_set.name, card.name, len(data_set.labels))
-    return PlannedAttack(card, parameters, protocol.threat(data_set.name, card, features), indices)
+    parameters = {**card.parameters(), **given}
+    threat = protocol.threat(data_set.name, card, data_set.images[0].numel())
+    return PlannedAttack(name, card.version, parameters, threat, indices, lambda head: card.bind(head, **parameters))
+
+
+def _plan_cascade(protocol: Protocol, name: str, data_set: Dataset, indices: Sequence[int]) -> PlannedAttack:
+    stages = [plan_attack(protocol, stage, data_set) for stage in protocol.cascades[name]]
+    parameters = {f"stage {number}": _described(stage) for number, stage in enumerate(stages, 1)}
+    threat = Threat(CASCADES[name], stages[0].threat.epsilon, "budget")
+
+    def bind(head: Head) -> BoundAttack:
+        return cascade([Stage(stage.name, stage.bind(head), stage.threat) for stage in stages], head)
+
+    return PlannedAttack(name, CASCADE_VERSION, parameters, threat, indices, bind)
+
+
+def _described(stage: PlannedAttack) -> str:
+    """Everything that decides what a stage does: "bim 1: loss margin, steps 40, step 0.0333"."""
+    return f"{stage.name} {stage.version}: " + ", ".join(f"{key} {value}" for key, value in sorted(stage.parameters.items()))
 
 
 def cell_path(folder: Path, dataset: str, model: str, attack: str) -> Path:

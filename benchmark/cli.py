@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from robustboard.attacks.attack import attack_cards
 from robustboard.benchmark import protocols
+from robustboard.benchmark.adversarials import Adversarials, read_adversarials
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.memory import keep_freed_memory
@@ -76,6 +77,13 @@ def cli() -> None:
     help="How a --model's outputs become confidences.",
 )
 @click.option("--attacks", "attack_names", help="Comma-separated; default: the protocol's.")
+@click.option(
+    "--adversarials",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Candidates from elsewhere, judged likewise: .npz or .safetensors with images (n, C, H, W) and indices (n,).",
+)
 @click.option("--n", type=int, help="The first n test examples instead of the protocol's.")
 @click.option("--indices", type=click.Path(path_type=Path), help="JSON list of test-set positions instead of the first n.")
 @click.option("--eps", type=float, help="Another L∞ radius.")
@@ -101,6 +109,7 @@ def run_command(
     references: tuple[str, ...],
     head: str,
     attack_names: str | None,
+    files: tuple[Path, ...],
     n: int | None,
     indices: Path | None,
     eps: float | None,
@@ -128,6 +137,7 @@ def run_command(
         device=_device(device),
         batch_size=_batch_size(batch_size),
         shard=_shard(shard),
+        adversarials=_adversarials(files, datasets),
         quiet=quiet,
     )
     summary = run(request)
@@ -254,6 +264,17 @@ def _subjects(
     if not subjects:
         raise InputError(f"no model of {', '.join(datasets)} matches {', '.join(globs)}; see: robustboard models")
     return subjects
+
+
+def _adversarials(files: tuple[Path, ...], datasets: list[str]) -> list[Adversarials]:
+    if files and len(datasets) != 1:
+        raise InputError(f"--adversarials needs one --dataset that its images belong to: {', '.join(DATASETS)}")
+    given = [read_adversarials(file) for file in files]
+    names = [one.name for one in given]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InputError(f"two files of --adversarials are called {twice}: rename one")
+    return given
 
 
 def _words(text: str | None) -> list[str]:

@@ -20,7 +20,17 @@ from robustboard.attacks.losses import Head
 from robustboard.attacks.randomness import make_keys
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.errors import ModelFaultError
-from robustboard.benchmark.judge import Clean, CountedModel, Threat, Verdict, first_line, is_out_of_memory, judge
+from robustboard.benchmark.judge import (
+    TOLERANCE,
+    Clean,
+    CountedModel,
+    Threat,
+    Verdict,
+    first_line,
+    is_out_of_memory,
+    judge,
+    wrong_shape,
+)
 
 BoundAttack = Callable[..., Proposal]
 
@@ -83,11 +93,11 @@ class BatchSizer:
         return count > 1 or self.row_share >= 1 / 64
 
 
-def make_sizer(batch_size: int | None, device: torch.device) -> BatchSizer:
-    """A fixed size, or, for None, an automatic one."""
+def make_sizer(batch_size: int | None, device: torch.device, first: int = 32) -> BatchSizer:
+    """A fixed size, or, for None, an automatic one that begins with `first`."""
     if batch_size is not None:
         return BatchSizer(batch_size, automatic=False)
-    return BatchSizer(largest=4096) if device.type == "cuda" else BatchSizer()
+    return BatchSizer(first, largest=4096) if device.type == "cuda" else BatchSizer(first)
 
 
 @dataclass(frozen=True)
@@ -133,8 +143,7 @@ def evaluate_examples(task: Task, positions: Sequence[int], sizer: BatchSizer) -
 
 
 def _attack_batch(task: Task, positions: Sequence[int], counted: CountedModel, row_share: float) -> BatchRecord:
-    """Attack and judge one batch. An exception of the attack is bisected down to the examples that cause it; the passes of
-    the failed tries are counted too."""
+    """Attack and judge one batch."""
     rows = torch.as_tensor(list(positions))
     images = task.examples.images[rows].to(task.device)
     labels = task.examples.labels[rows].to(task.device)
@@ -142,29 +151,59 @@ def _attack_batch(task: Task, positions: Sequence[int], counted: CountedModel, r
     keys = make_keys(task.seed, indices, task.label).to(task.device)
     if task.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(task.device)
-    started, before = time.perf_counter(), (counted.forwards, counted.backwards)
-    try:
-        # Copies: what an attack does to its inputs cannot touch the judging.
-        made = task.attack(counted, images.clone(), labels.clone(), keys, epsilon=task.threat.epsilon, row_share=row_share)
-        proposal, failure = _checked(made, len(positions)), ""
-    except Exception as trouble:
-        if is_out_of_memory(trouble):
-            raise
-        wasted = BatchRecord([], 0, *_passes(counted, before), time.perf_counter() - started)
-        if len(positions) > 1:
-            half = len(positions) // 2
-            parts = [_attack_batch(task, part, counted, row_share) for part in (positions[:half], positions[half:])]
-            return _joined(wasted, *parts)
-        proposal = Proposal(images, torch.zeros_like(labels))
-        failure = f"the attack raised {type(trouble).__name__}: {first_line(trouble)}"
-    passes = _passes(counted, before)
+    started = time.perf_counter()
+    proposal = propose(task.attack, counted, images, labels, keys, task.threat.epsilon, row_share)
+    forwards, backwards = counted.forwards, counted.backwards
     verdict = judge(task.network, images, labels, proposal.images, task.threat, task.head)
-    if failure:
-        verdict = replace(verdict, failures=[failure])
+    if proposal.failures:
+        broken = zip(proposal.failures, verdict.failures, strict=True)
+        verdict = replace(verdict, failures=[admitted or seen for admitted, seen in broken])
     examples = [_record(task, position, at, proposal, verdict) for at, position in enumerate(positions)]
     seconds = time.perf_counter() - started
     has_start = proposal.from_start is not None
-    return BatchRecord(examples, len(positions), *passes, seconds, _peak_memory(task.device), has_start)
+    return BatchRecord(examples, len(positions), forwards, backwards, seconds, _peak_memory(task.device), has_start)
+
+
+def propose(
+    attack: BoundAttack, model: nn.Module, images: Tensor, labels: Tensor, keys: Tensor, epsilon: float, row_share: float
+) -> Proposal:
+    """What an attack proposes for a batch. An exception is bisected down to the examples that cause it: for each of those the
+    image itself is proposed, with the failure. Raises only when memory runs out."""
+    try:
+        # Copies: what an attack does to its inputs cannot touch the judging.
+        return _checked(attack(model, images.clone(), labels.clone(), keys, epsilon=epsilon, row_share=row_share), len(images))
+    except Exception as trouble:
+        if is_out_of_memory(trouble):
+            raise
+        if len(images) == 1:
+            failure = f"the attack raised {type(trouble).__name__}: {first_line(trouble)}"
+            return Proposal(images, torch.zeros_like(labels), failures=[failure])
+    half = len(images) // 2
+    parts = [slice(half), slice(half, None)]
+    return _joined(
+        *(_fitting(propose(attack, model, images[p], labels[p], keys[p], epsilon, row_share), images[p]) for p in parts)
+    )
+
+
+def _fitting(proposal: Proposal, images: Tensor) -> Proposal:
+    """The proposal, if its candidates are like `images`; else the images themselves, each with the failure."""
+    made: object = proposal.images
+    if isinstance(made, Tensor) and made.shape == images.shape:
+        return proposal
+    return replace(proposal, images=images, failures=[wrong_shape(made, images)] * len(images))
+
+
+def _joined(first: Proposal, second: Proposal) -> Proposal:
+    """The proposals for two halves of a batch as one; of a half that failed no candidate came from a start."""
+    halves = (first, second)
+    starts = [torch.zeros_like(h.iterations, dtype=torch.bool) if h.from_start is None else h.from_start for h in halves]
+    has_start = any(h.from_start is not None for h in halves)
+    return Proposal(
+        torch.cat([h.images.detach().to(first.images) for h in halves]),
+        torch.cat([h.iterations for h in halves]),
+        torch.cat(starts) if has_start else None,
+        [text for h in halves for text in (h.failures or [""] * len(h.iterations))],
+    )
 
 
 def _checked(made: object, count: int) -> Proposal:
@@ -175,11 +214,9 @@ def _checked(made: object, count: int) -> Proposal:
         values = getattr(made, name)
         if values is not None and (not isinstance(values, Tensor) or values.shape != (count,)):
             raise TypeError(f"its {name} are not one number an example")
+    if len(made.failures) not in (0, count):
+        raise TypeError(f"it admits {len(made.failures)} failures for {count} examples")
     return made
-
-
-def _passes(counted: CountedModel, before: tuple[int, int]) -> tuple[int, int]:
-    return counted.forwards - before[0], counted.backwards - before[1]
 
 
 def _record(task: Task, position: int, at: int, proposal: Proposal, verdict: Verdict) -> ExampleRecord:
@@ -188,7 +225,7 @@ def _record(task: Task, position: int, at: int, proposal: Proposal, verdict: Ver
     distance = float(verdict.distance[at])
     # A failed candidate was replaced by the clean image: it can only be wrong where the clean image is.
     counts = adversarial and (not failure or not correct)
-    within = distance <= task.threat.epsilon + 1e-6
+    within = distance <= task.threat.epsilon + TOLERANCE
     return ExampleRecord(
         index=int(task.indices[position]),
         correct_clean=correct,
@@ -206,18 +243,6 @@ def _record(task: Task, position: int, at: int, proposal: Proposal, verdict: Ver
 
 def _clean_error(task: Task, position: int) -> ExampleRecord:
     return ExampleRecord(int(task.indices[position]), False, float(task.clean.confidence[position]), distance=0.0)
-
-
-def _joined(*records: BatchRecord) -> BatchRecord:
-    return BatchRecord(
-        [example for record in records for example in record.examples],
-        sum(record.attacked for record in records),
-        sum(record.forwards for record in records),
-        sum(record.backwards for record in records),
-        sum(record.seconds for record in records),
-        max(record.peak_memory_bytes for record in records),
-        any(record.has_start for record in records),
-    )
 
 
 def _peak_memory(device: torch.device) -> int:

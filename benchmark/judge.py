@@ -190,10 +190,15 @@ def first_line(trouble: BaseException) -> str:
     return (str(trouble).splitlines() or [""])[0][:200]
 
 
+def wrong_shape(candidates: object, images: Tensor) -> str:
+    """What is wrong with candidates that are no tensor like `images`."""
+    shape = tuple(candidates.shape) if isinstance(candidates, Tensor) else type(candidates).__name__
+    return f"the attack returned {shape} for images of shape {tuple(images.shape[1:])}"
+
+
 def _broken_rules(images: Tensor, candidates: object, threat: Threat) -> list[str]:
     if not isinstance(candidates, Tensor) or candidates.shape != images.shape:
-        shape = tuple(candidates.shape) if isinstance(candidates, Tensor) else type(candidates).__name__
-        return [f"the attack returned {shape} for images of shape {tuple(images.shape[1:])}"] * len(images)
+        return [wrong_shape(candidates, images)] * len(images)
     candidates = candidates.detach().to(images)
     flat = candidates.flatten(1)
     finite = torch.isfinite(flat).all(1)

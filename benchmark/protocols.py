@@ -17,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from robustboard.attacks.attack import AttackCard, attack_cards
+from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.judge import Threat
 
@@ -55,6 +56,8 @@ class Protocol:
     datasets: dict[str, DatasetPlan]
     models: list[str] = field(default_factory=lambda: ["*"])
     """Globs over the registry for a run that names no models; "tag:T" takes the entries tagged T."""
+    cascades: dict[str, list[str]] = field(default_factory=dict)
+    """worst case -> the attacks sent, one after the other, at whoever survived all else in its norm."""
     indices: list[int] | None = None
     """Test-set positions that replace "the first n", from --indices."""
 
@@ -158,11 +161,19 @@ def digest(protocol: Protocol) -> str:
     """A hash of every number in a protocol but its version, those left to an attack's defaults included."""
     content = _PROTOCOL.dump_python(protocol)
     del content["version"]
+    if not protocol.cascades:  # as the digests of older protocols, which had none, were made
+        del content["cascades"]
     cards = attack_cards()
     for name in protocol.datasets:
-        given = {attack: protocol.parameters(name, attack) for attack in protocol.attacks}
+        given = {attack: protocol.parameters(name, attack) for attack in _run_attacks(protocol)}
         content["datasets"][name]["attacks"] = {key: {**cards[key].parameters(), **values} for key, values in given.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _run_attacks(protocol: Protocol) -> list[str]:
+    """The attacks a protocol runs, those within its cascades included, each once."""
+    stages = [stage for name in protocol.attacks for stage in protocol.cascades.get(name, [])]
+    return list(dict.fromkeys([*(name for name in protocol.attacks if name not in CASCADES), *stages]))
 
 
 def _check(protocol: Protocol, path: Path) -> None:
@@ -171,15 +182,31 @@ def _check(protocol: Protocol, path: Path) -> None:
     if not protocol.attacks or not protocol.datasets:
         raise InputError(f"protocol file {path}: it needs at least one attack and one data set")
     cards = attack_cards()
-    named = [*protocol.attacks, *(name for plan in protocol.datasets.values() for name in (*plan.fewer, *plan.attacks))]
-    for name in named:
+    stages = [stage for stages in protocol.cascades.values() for stage in stages]
+    tuned = [name for plan in protocol.datasets.values() for name in plan.attacks]
+    sized = [name for plan in protocol.datasets.values() for name in plan.fewer]
+    for name in [*stages, *tuned, *(name for name in [*protocol.attacks, *sized] if name not in CASCADES)]:
         if name not in cards:
-            raise InputError(f"protocol file {path}: there is no attack {name!r}{suggest(name, cards)}")
+            raise InputError(f"protocol file {path}: there is no attack {name!r}{suggest(name, [*cards, *CASCADES])}")
+    _check_cascades(protocol, path)
     for name, plan in protocol.datasets.items():
         if plan.n < 1 or min([plan.n, *plan.fewer.values()]) < 1:
             raise InputError(f"protocol file {path}: {name}: n must be at least 1")
         if not 0 <= plan.linf <= 1 or plan.l2 < 0 or not 0 <= plan.gamma <= 1:
             raise InputError(f"protocol file {path}: {name}: budgets must be linf in [0, 1], l2 ≥ 0, gamma in [0, 1]")
+
+
+def _check_cascades(protocol: Protocol, path: Path) -> None:
+    for name, stages in protocol.cascades.items():
+        if name not in CASCADES:
+            raise InputError(f"protocol file {path}: there is no worst case {name!r}{suggest(name, CASCADES)}")
+        norms = {attack_cards()[stage].norm for stage in stages}
+        if norms != {CASCADES[name]}:
+            wrong = f"its stages are {', '.join(sorted(norms))}" if norms else "it has no stages"
+            raise InputError(f"protocol file {path}: {name} is for {CASCADES[name]}, {wrong}")
+    for name in protocol.attacks:
+        if name in CASCADES and name not in protocol.cascades:
+            raise InputError(f"protocol file {path}: {name} needs a list of attacks under [cascades]")
 
 
 def _read_indices(path: Path) -> list[int]:

@@ -208,6 +208,8 @@ class CellResult:
     """What it cost."""
     environment: EnvironmentBlock
     """What it was computed with."""
+    joined: dict[str, str] = Field(default_factory=dict)
+    """For a worst case: the cells whose fooled examples it takes over, attack -> identity; empty for all others."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from robustboard.attacks.attack import AttackCard
 from robustboard.benchmark import store
+from robustboard.benchmark.adversarials import FILE_NORMS, Adversarials, file_attack, plan_adversarials
+from robustboard.benchmark.cascade import fooled_already
 from robustboard.benchmark.cells import BuiltModel, Cell, PlannedAttack, build, cell_path, chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import Dataset, load_dataset
 from robustboard.benchmark.environment import choose_device
@@ -33,7 +34,8 @@ from robustboard.benchmark.subjects import Subject
 @dataclass(frozen=True)
 class Request:
     """What was asked for. `subjects` are the models, of one data set each; `out` is the folder that holds protocols'
-    folders; `shard` is (which, of how many); `batch_size` None means automatic."""
+    folders; `shard` is (which, of how many); `batch_size` None means automatic; `adversarials` are files of candidates that
+    are judged beside the attacks'."""
 
     protocol: Protocol
     datasets: Sequence[str]
@@ -44,6 +46,7 @@ class Request:
     device: str = "auto"
     batch_size: int | None = None
     shard: tuple[int, int] = (0, 1)
+    adversarials: Sequence[Adversarials] = ()
     quiet: bool = False
 
     @property
@@ -67,13 +70,13 @@ def run(request: Request) -> Summary:
     Raises `InputError` for what cannot be asked; where one of several data sets or models cannot run, the others do and
     the row says why.
     """
-    cards = chosen_attacks(request.protocol, request.attacks)
+    attacks = chosen_attacks(request.protocol, request.attacks)
     data_sets, not_run = _load_data(request)
-    plans = {name: [plan_attack(request.protocol, card, data) for card in cards] for name, data in data_sets.items()}
+    plans = {name: _plan(request, attacks, data) for name, data in data_sets.items()}
     subjects = [subject for subject in request.subjects if subject.dataset in data_sets]
-    _write_plan(request, cards)
+    _write_plan(request, attacks)
     evaluated = reused = 0
-    with Progress(len(subjects) * len(cards), request.quiet) as progress:
+    with Progress(sum(len(plans[subject.dataset]) for subject in subjects), request.quiet) as progress:
         for row in not_run:
             progress.note(f"not run: {row.reason.partition(' (')[0]}; the tables say how to provide it")
         for subject in subjects:
@@ -90,6 +93,14 @@ def run(request: Request) -> Summary:
             evaluated, reused = evaluated + done, reused + kept
     _write_outcome(request, not_run)
     return Summary(evaluated, reused, not_run)
+
+
+def _plan(request: Request, attacks: Sequence[str], data_set: Dataset) -> list[PlannedAttack]:
+    """The attacks on a data set, worst cases last: they go on from all others."""
+    protocol = request.protocol
+    from_files = [plan_adversarials(given, norm, protocol, data_set) for given in request.adversarials for norm in FILE_NORMS]
+    planned = [plan_attack(protocol, name, data_set) for name in attacks]
+    return sorted([*planned, *from_files], key=lambda plan: plan.is_cascade)
 
 
 def _load_data(request: Request) -> tuple[dict[str, Dataset], list[NotRun]]:
@@ -113,9 +124,10 @@ def _run_model(
     done = 0
     model = build(subject)
     cells = [_cell(request, model, plan, data_set) for plan in plans]
-    waiting = []
+    waiting: list[Cell] = []
     for cell in cells:
-        if store.is_finished(cell):
+        # A worst case is looked at again when the cells that it joins are there.
+        if (not waiting or not cell.attack.is_cascade) and store.is_finished(cell):
             store.tidy(cell)
             progress.skip()
         else:
@@ -129,6 +141,9 @@ def _run_model(
         if clean.output != "logits":
             progress.note(f"warning: {subject.dataset}/{subject.name} returns {clean.output}, not logits: its row is marked")
         for cell in waiting:
+            if cell.attack.is_cascade and store.is_finished(cell):
+                progress.skip()
+                continue
             moved = store.make_room(cell)
             if moved:
                 progress.note(f"warning: {moved}")
@@ -138,7 +153,7 @@ def _run_model(
 
 def _cell(request: Request, model: BuiltModel, plan: PlannedAttack, data_set: Dataset) -> Cell:
     examples = data_set.select(plan.indices)
-    path = cell_path(request.folder, data_set.name, model.subject.name, plan.card.name)
+    path = cell_path(request.folder, data_set.name, model.subject.name, plan.name)
     return Cell(request.protocol, model, plan, examples, examples.fingerprint(), path)
 
 
@@ -151,7 +166,9 @@ def _run_cell(
     batches = journal.read()
     started = store.now()
     n = len(cell.attack.indices)
-    finished = {example.index for batch in batches for example in batch.examples}
+    joined = store.fellows(cell) if cell.attack.is_cascade else []
+    taken_over = BatchRecord(fooled_already(joined, cell.attack.indices))
+    finished = {example.index for batch in [*batches, taken_over] for example in batch.examples}
     mine = [position for position in range(which, n, shards) if cell.attack.indices[position] not in finished]
     clean = replace(clean, correct=clean.correct[:n].cpu(), confidence=clean.confidence[:n].cpu())
     task = Task(
@@ -160,29 +177,29 @@ def _run_cell(
         cell.examples,
         cell.attack.indices,
         clean,
-        cell.attack.bound(clean.head),
-        cell.attack.card.name,
+        cell.attack.bind(clean.head),
+        cell.attack.name,
         cell.attack.threat,
         cell.protocol.seed,
         device,
     )
-    sizer = make_sizer(request.batch_size, device)
+    sizer = make_sizer(request.batch_size, device, first=8 if cell.attack.is_cascade else 32)
     title = f"{cell.examples.name}/{cell.model.subject.name}"
-    progress.begin(cell.attack.card.name, title, n, len(finished), _fooled(batches))
+    progress.begin(cell.attack.name, title, n, len(finished), _fooled([*batches, taken_over]))
     for record in evaluate_examples(task, mine, sizer):
         journal.append(record)
         progress.advance(len(record.examples), _fooled([record]))
     # Other shards may have finished meanwhile: whoever finds every example there writes the cell.
-    batches = journal.read()
+    batches = [taken_over, *journal.read()]
     complete = len({example.index for batch in batches for example in batch.examples}) == n
     if complete:
-        result = store.assemble(cell, clean, batches, str(device), started)
+        result = store.assemble(cell, clean, batches, str(device), started, joined)
         write_cell(result, cell.path)
         journal.remove()
         if result.outcome.n_attack_failures:
             reason = next(iter(result.outcome.failure_reasons))
             progress.note(
-                f"warning: {cell.attack.card.name} failed on {result.outcome.n_attack_failures} examples of {title}: {reason}"
+                f"warning: {cell.attack.name} failed on {result.outcome.n_attack_failures} examples of {title}: {reason}"
             )
     progress.end()
     return complete
@@ -192,13 +209,14 @@ def _fooled(batches: Sequence[BatchRecord]) -> int:
     return sum(example.fooled for batch in batches for example in batch.examples)
 
 
-def _write_plan(request: Request, cards: Sequence[AttackCard]) -> None:
+def _write_plan(request: Request, names: Sequence[str]) -> None:
     """Say in the manifest what this run means to fill, before it starts, so that a missing cell shows."""
     old = read_manifest(request.folder)
     planned = {name: dict(models) for name, models in (old.planned if old else {}).items()}
     for subject in request.subjects:
         attacks = planned.setdefault(subject.dataset, {}).setdefault(subject.name, [])
-        wanted = dict.fromkeys([*attacks, *(card.name for card in cards)])
+        from_files = [file_attack(given, norm) for given in request.adversarials for norm in FILE_NORMS]
+        wanted = dict.fromkeys([*attacks, *names, *from_files])
         order = request.protocol.attacks
         planned[subject.dataset][subject.name] = sorted(
             wanted, key=lambda name: order.index(name) if name in order else len(order)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.cells import Cell
 from robustboard.benchmark.environment import current_environment
 from robustboard.benchmark.errors import InputError
@@ -32,6 +33,7 @@ from robustboard.benchmark.results import (
     PerExample,
     ProtocolBlock,
     read_cell,
+    write_cell,
 )
 from robustboard.benchmark.statistics import wilson
 
@@ -40,11 +42,35 @@ EPS_MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
 def is_finished(cell: Cell) -> bool:
-    """Whether the cell's file is there and of the same identity. A damaged or foreign file counts as not there."""
+    """Whether the cell's file is there and of the same identity, and, for a worst case, everything that it joined still is.
+    A damaged or foreign file counts as not there. A result that only another version of the protocol sets apart is taken
+    over: the protocol has changed elsewhere."""
     try:
-        return read_cell(cell.path).identity == cell.identity
+        there = read_cell(cell.path)
     except InputError:
         return False
+    if there.identity != cell.identity:
+        if there.protocol.name != cell.protocol.name or there.identity != cell.identity_under(there.protocol.version):
+            return False
+        there = replace(there, identity=cell.identity, protocol=ProtocolBlock(cell.protocol.name, cell.protocol.version))
+        write_cell(there, cell.path)
+    present = {other.attack.name: other.identity for other in fellows(cell)} if there.joined else {}
+    return all(present.get(name) == identity for name, identity in there.joined.items())
+
+
+def fellows(cell: Cell) -> list[CellResult]:
+    """The readable cells of the same model, examples' data set, norm and ε beside a worst case: what it joins."""
+    threat, found = cell.attack.threat, []
+    for path in sorted(cell.path.parent.glob("*.json")):
+        try:
+            other = read_cell(path)
+        except InputError:
+            continue
+        same = (other.protocol.name, other.model.weights_sha256, other.attack.norm, other.attack.eps, other.environment.seed)
+        mine = (cell.protocol.name, cell.model.weights_sha256, threat.norm, threat.epsilon, cell.protocol.seed)
+        if same == mine and other.attack.name not in CASCADES:
+            found.append(other)
+    return found
 
 
 def make_room(cell: Cell) -> str:
@@ -133,8 +159,16 @@ class Journal:
                 continue
 
 
-def assemble(cell: Cell, clean: Clean, batches: Sequence[BatchRecord], device: str, started: str) -> CellResult:
-    """The cell's result from all its batches. Raises ValueError when an example is missing."""
+def assemble(
+    cell: Cell,
+    clean: Clean,
+    batches: Sequence[BatchRecord],
+    device: str,
+    started: str,
+    joined: Sequence[CellResult] = (),
+) -> CellResult:
+    """The cell's result from all its batches; `joined` are the cells that a worst case goes on from. Raises ValueError when
+    an example is missing."""
     by_index = {example.index: example for batch in batches for example in batch.examples}
     missing = [index for index in cell.attack.indices if index not in by_index]
     if missing:
@@ -163,9 +197,9 @@ def assemble(cell: Cell, clean: Clean, batches: Sequence[BatchRecord], device: s
             subject.expected_clean_accuracy,
         ),
         attack=AttackBlock(
-            attack.card.name,
+            attack.name,
             attack.implementation,
-            attack.card.version,
+            attack.version,
             attack.threat.norm,
             attack.threat.aim,
             attack.threat.epsilon,
@@ -175,6 +209,7 @@ def assemble(cell: Cell, clean: Clean, batches: Sequence[BatchRecord], device: s
         per_example=_per_example(examples),
         cost=_cost(batches, device),
         environment=EnvironmentBlock(**current_environment(), seed=cell.protocol.seed, started=started, finished=now()),
+        joined={other.attack.name: other.identity for other in joined},
     )
 
 

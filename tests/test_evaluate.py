@@ -218,7 +218,7 @@ def _digits_records(name: str, size: int) -> list[ExampleRecord]:
     model = robustboard.load_model("digits/relog-maxout_4-sigmoid_out")
     with prepared(model, torch.device("cpu")) as network:
         clean = look_clean(network, data.images, data.labels, "sigmoid")
-        bound = planned.bound("sigmoid")
+        bound = planned.bind("sigmoid")
         task = Task(network, "sigmoid", data, range(64), clean, bound, name, planned.threat, 0, torch.device("cpu"))
         return records(task, size)
 

@@ -278,7 +278,7 @@ def test_a_protocol_whose_numbers_cannot_work_is_refused(tmp_path: Path) -> None
     text = OWN.replace('["fgsm"]', '["bim"]') + "[datasets.digits.attacks]\nbim = { steps = 2, step = 0.1 }"
     protocol = load_protocol(own(tmp_path, text))
     with pytest.raises(InputError, match="protocol mine, digits: "):
-        plan_attack(protocol, attack_cards()["bim"], load_dataset("digits", "test"))
+        plan_attack(protocol, "bim", load_dataset("digits", "test"))
 
 
 def test_a_users_file_that_is_no_utf8_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.datasets import CLASSES
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.results import CellResult, Manifest, NotRun
@@ -126,6 +127,7 @@ def _make_board(protocol: str, dataset: str, cells: Sequence[CellResult], manife
     _refuse_unlike([cell for shown, _ in current.values() for cell in shown.values()])
     attacks = list(dict.fromkeys(name for names in planned.values() for name in names))
     attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
+    columns = tuple(name for name in attacks if name not in CASCADES)
     rows = [_make_row(name, shown, planned.get(name, attacks), stale) for name, (shown, stale) in current.items()]
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     # What one folder could not run another may hold.
@@ -139,7 +141,7 @@ def _make_board(protocol: str, dataset: str, cells: Sequence[CellResult], manife
         protocol=protocol,
         version=version,
         dataset=dataset,
-        attacks=tuple(attacks),
+        attacks=columns,
         rows=tuple(sorted(rows, key=_rank)),
         not_run=(*not_run, *gone),
         notes=tuple(sorted({cell.dataset.note for cell in cells if cell.dataset.note})),
@@ -175,6 +177,11 @@ def _newest(cells: Sequence[CellResult]) -> tuple[dict[str, CellResult], list[st
             raise InputError(
                 f"{cell.model.name}: there are two different results of {cell.attack.name}; report their folders one at a time"
             )
+    for name in [name for name in CASCADES if name in shown]:
+        gone = [other for other, identity in shown[name].joined.items() if shown.get(other, shown[name]).identity != identity]
+        if gone:
+            stale.append(f"{name} went on from an older {' and '.join(gone)} and is not counted: run it again")
+            del shown[name]
     return shown, stale
 
 

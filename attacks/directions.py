@@ -1,0 +1,20 @@
+"""Gradients as directions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robustboard.attacks import projections, randomness
+
+
+def unit(gradient: Tensor, keys: Tensor) -> Tensor:
+    """Each example's gradient at L2 length 1; a random direction, drawn from its key, where it is exactly 0."""
+    largest = projections.norms(gradient, "linf")
+    if bool((largest == 0).any()):
+        random = 2 * randomness.uniform(keys, tuple(gradient.shape[1:])) - 1
+        gradient = torch.where(projections.per_example(largest == 0, gradient), random, gradient)
+        largest = projections.norms(gradient, "linf")
+    # Divided by its largest entry first: the squares of a tiny gradient would underflow.
+    gradient = gradient / projections.per_example(largest, gradient)
+    return gradient / projections.per_example(projections.norms(gradient, "l2"), gradient)
