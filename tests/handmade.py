@@ -24,7 +24,11 @@ from robustboard.benchmark.statistics import wilson
 
 Flag = Literal[0, 1]
 Norm = Literal["linf", "l2", "l0"]
-NORMS: dict[str, Norm] = {"fgsm": "linf", "bim": "linf", "spsa": "linf", "cw": "l2", "jsma": "l0", "max_confidence": "linf"}
+NORMS: dict[str, Norm] = {
+    **dict.fromkeys(["fgsm", "bim", "spsa", "max_confidence"], "linf"),
+    **dict.fromkeys(["cw", "ddn", "fmn"], "l2"),
+    "jsma": "l0",
+}
 
 
 def flags(values: Sequence[bool | int]) -> list[Flag]:

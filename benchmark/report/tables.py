@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.report.board import Board, Row, WorstCase
+from robustboard.benchmark.report.optimality import optimalities
 from robustboard.benchmark.results import CellResult
 from robustboard.benchmark.statistics import wilson
 
@@ -43,12 +44,33 @@ def _render_board(board: Board, style: str) -> str:
     if rows:
         lines += [table, ""]
         lines += [LEGEND if markdown else textwrap.fill(LEGEND.replace("**", ""), width), ""]
+    lines += _optimality_lines(board, "github" if markdown else "simple")
     bullet = "- " if markdown else "  "
     lines += [f"{bullet}▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
     lines += [f"{bullet}▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
     lines += [f"{bullet}not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
     lines += [f"{bullet}Data: {note}." for note in board.notes]
     return "\n".join(lines).rstrip()
+
+
+def _optimality_lines(board: Board, style: str) -> list[str]:
+    """A table of how near each minimum-norm attack comes to the best distances known, where rows have several."""
+    rows = {row.model: optimalities(row.cells) for row in board.rows}
+    names = [name for name in board.attacks if any(name in values for values in rows.values())]
+    if not names:
+        return []
+    cells = [
+        [_escaped(model), *(f"{values[name]:.3f}" if name in values else "–" for name in names)]
+        for model, values in rows.items()
+        if values
+    ]
+    return [
+        tabulate(cells, headers=["optimality in L2", *names], tablefmt=style, disable_numparse=True),
+        "",
+        "Optimality: 1 − (A − A*) / (c·ε₀ − A*), A the mean of min(distance, ε₀), A* that of the best of everything run, c the "
+        "clean accuracy, ε₀ the largest best distance. An attack that does nothing has 0.",
+        "",
+    ]
 
 
 def _stacked(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:

@@ -1,0 +1,75 @@
+"""The optimality of a minimum-norm attack against its definition: ends, order, and the trap of the trapezoids."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from handmade import make_cell
+from robustboard.benchmark.report.board import make_boards
+from robustboard.benchmark.report.optimality import optimalities, optimality
+from robustboard.benchmark.report.tables import render
+from robustboard.benchmark.results import CellResult
+
+
+def minimum_cell(attack: str, distances: list[float]) -> CellResult:
+    """A cell of a minimum-norm attack that found something at each of these distances."""
+    cell = make_cell(attack=attack, correct=[1] * len(distances), fooled=[1] * len(distances))
+    per_example = replace(cell.per_example, distance=distances)
+    return replace(cell, attack=replace(cell.attack, norm="l2", aim="minimum"), per_example=per_example)
+
+
+LENGTHS = arrays(np.float64, st.integers(1, 30), elements=st.floats(0.01, 10))
+
+
+@given(best=LENGTHS)
+def test_the_best_has_one_and_an_attack_that_does_nothing_zero(best: np.ndarray) -> None:
+    assert optimality(best, best) == 1
+    nothing = np.full_like(best, np.inf)
+    assert optimality(nothing, best) == pytest.approx(0, abs=1e-9) or best.max() - best.mean() < 1e-9
+
+
+@given(best=LENGTHS, stretch=st.floats(1, 3))
+def test_longer_distances_never_grade_higher(best: np.ndarray, stretch: float) -> None:
+    assert optimality(best * stretch, best) <= 1
+    assert optimality(best * stretch * 1.1, best) <= optimality(best * stretch, best) + 1e-12
+
+
+def test_by_hand() -> None:
+    # Two of four found by the attack at 1 and 3, one not found, one wrong clean; the best are 1, 2, 3.
+    best, found = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 1.0, 3.0, np.inf])
+    # A = (0 + 1 + 3 + 3)/4 = 1.75, A* = 1.5, c = ¾, ε₀ = 3: 1 − 0.25/(2.25 − 1.5)
+    assert optimality(found, best) == pytest.approx(2 / 3)
+
+
+def test_a_clean_error_is_no_merit_of_the_attack() -> None:
+    best = np.array([0.0, 1.0, 2.0])
+    assert optimality(np.array([0.0, np.inf, np.inf]), best) == pytest.approx(0)
+
+
+def test_the_best_is_that_of_every_cell_of_the_norm() -> None:
+    near, far, other = [1.0] * 19 + [2.0], [2.0] * 20, [0.5] * 20
+    cells = {
+        "cw": minimum_cell("cw", near),
+        "ddn": minimum_cell("ddn", far),
+    }
+    alone = optimalities(cells)
+    assert alone["cw"] == 1
+    assert alone["ddn"] < 1
+    joined = optimalities({**cells, "fmn": minimum_cell("fmn", [*other[:-1], 1.0])})
+    assert joined["cw"] < 1
+    assert optimalities({"cw": cells["cw"]}) == {}
+
+
+def test_the_table_shows_it_where_there_are_several() -> None:
+    cells = [
+        minimum_cell("cw", [1.0] * 19 + [2.0]),
+        minimum_cell("ddn", [2.0] * 20),
+    ]
+    assert "optimality in L2" in render(make_boards(cells, []), "markdown")
+    assert "optimality in L2" not in render(make_boards(cells[:1], []), "markdown")
