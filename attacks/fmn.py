@@ -35,7 +35,8 @@ def fmn(
     margin, then in `classes` more walks that of Z_t − Z_y, t the likeliest wrong class, the next, ….
 
     Until a first success ε is the distance at which the boundary would lie were the model linear, ‖δ‖ − f / ‖∇f‖ in the dual
-    norm; from then on ε is multiplied by 1 − γ inside the other class (never above the best distance) and by 1 + γ outside.
+    norm, times 1 + γ, and never less than before; from then on ε is multiplied by 1 − γ inside the other class (never above the
+    best distance) and by 1 + γ outside.
     α falls from `rate` to a hundredth of it and γ from `gamma` to a hundredth along cosines. Returns the closest success, or
     the image itself. A zero gradient is replaced by a random direction. `epsilon` is not used.
     """
@@ -62,7 +63,7 @@ def _walk(
 ) -> Closest:
     rows = torch.arange(len(images), device=images.device)
     change, best = torch.zeros_like(images), torch.full((len(images),), torch.inf, device=images.device)
-    radius = best
+    radius = torch.zeros_like(best)
     for number in range(steps + 1):
         current = images + change
         if number < steps:
@@ -78,8 +79,10 @@ def _walk(
         falling = 0.01 + 0.99 * (1 + math.cos(math.pi * number / steps)) / 2
         straight = size - climb / dual_norms(gradient, norm).clamp_min(1e-12)
         shrunk = torch.minimum(radius * (1 - gamma * falling), best)
-        known = torch.where(torch.isfinite(best), radius * (1 + gamma * falling), straight)
-        radius = torch.where(found, shrunk, known)
+        # In the box the way is longer than the estimate, and on a linear boundary to the last digit it would not be across.
+        reaching = torch.maximum(radius, straight) * (1 + gamma)
+        grown = torch.where(torch.isfinite(best), radius * (1 + gamma * falling), reaching)
+        radius = torch.where(found, shrunk, grown)
         moved = current + rate * falling * unit(gradient, randomness.derive(keys, number))
         change = projections.ball(moved, images, radius, norm) - images
     return closest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ QUICK: dict[str, dict[str, Any]] = {
     "cw": {"start_steps": 40, "steps": 40},
     "cw_cold": {"searches": 3, "steps": 60, "rate": 0.05, "initial_c": 0.5},
     "ddn": {"steps": 40},
+    "fmn": {"steps": 40},
+    "fmn_linf": {"steps": 40},
+    "lbfgs": {"searches": 5, "iterations": 15},
+    "pgd_t": {"steps": 12, "step": 0.1},
     "max_confidence": {"steps": 12, "step": 0.1},
     "pgd": {"steps": 12, "step": 0.1},
     "pgd_ce": {"steps": 12, "step": 0.1},
@@ -80,7 +85,8 @@ def run_quickly(
 ) -> Proposal:
     """The attack at its quick settings, as the harness would call it; `targets` may be among the parameters."""
     card = attack_cards()[name]
-    given = {**QUICK.get(name, {}), **card.preset, **parameters}
+    told = {"norm": card.norm} if "norm" in inspect.signature(card.function).parameters else {}
+    given = {**QUICK.get(name, {}), **card.preset, **told, **parameters}
     seeds = keys(len(images)) if seeds is None else seeds
     return card.function(model, images, labels, seeds, epsilon=budget(name, images) if epsilon is None else epsilon, **given)
 

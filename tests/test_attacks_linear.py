@@ -19,18 +19,22 @@ from attack_problems import (
     is_fooled,
     reaches,
     run_quickly,
+    two_layer_problem,
 )
 from conftest import Linear, keys, linear_problem
 from robustboard.attacks.carlini_wagner import cw, cw_cold
 from robustboard.attacks.ddn import ddn
+from robustboard.attacks.fmn import fmn
 from robustboard.attacks.jsma import jsma
+from robustboard.attacks.lbfgs import lbfgs
 from robustboard.attacks.losses import margin
 from robustboard.attacks.max_confidence import confident_error, max_confidence
 from robustboard.attacks.pgd import pgd
 from robustboard.attacks.projections import norms
 from robustboard.attacks.spsa import estimate_gradient, spsa
 
-MARGIN_ATTACKS = ["fgsm", "bim", "pgd", "spsa"]
+MARGIN_ATTACKS = ["fgsm", "bim", "pgd", "pgd_t", "spsa"]
+MINIMUM = ["cw", "ddn", "fmn", "lbfgs", "cw_cold"]
 COLD: dict[str, Any] = {"searches": 6, "steps": 100, "rate": 0.02, "initial_c": 0.1}
 
 RESOLUTION = 0.03
@@ -127,7 +131,9 @@ def test_fools_exactly_what_the_box_lets_it_fool(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attack", "parameters", "bound"), [(cw, {}, 1.02), (ddn, {}, 1.05), (cw_cold, COLD, 1.1)], ids=["cw", "ddn", "cw_cold"]
+    ("attack", "parameters", "bound"),
+    [(cw, {}, 1.02), (ddn, {}, 1.05), (fmn, {}, 1.05), (lbfgs, {}, 1.05), (cw_cold, COLD, 1.1)],
+    ids=MINIMUM,
 )
 def test_finds_the_smallest_l2_perturbation_of_two_classes(attack: Any, parameters: dict[str, Any], bound: float) -> None:
     model, images, labels = centred_problem(count=36)
@@ -141,7 +147,9 @@ def test_finds_the_smallest_l2_perturbation_of_two_classes(attack: Any, paramete
 
 
 @pytest.mark.parametrize(
-    ("attack", "parameters", "bound"), [(cw, {}, 1.05), (ddn, {}, 1.15), (cw_cold, COLD, 1.15)], ids=["cw", "ddn", "cw_cold"]
+    ("attack", "parameters", "bound"),
+    [(cw, {}, 1.05), (ddn, {}, 1.15), (fmn, {}, 1.15), (lbfgs, {}, 1.1), (cw_cold, COLD, 1.15)],
+    ids=MINIMUM,
 )
 def test_finds_the_smallest_l2_perturbation_in_an_active_box(attack: Any, parameters: dict[str, Any], bound: float) -> None:
     model, images, labels = boxed_problem()
@@ -156,10 +164,14 @@ def test_finds_the_smallest_l2_perturbation_in_an_active_box(attack: Any, parame
     assert float(ratio.max()) < bound
 
 
-def test_carlini_wagner_reaches_nine_tenths_of_the_optimum_on_ten_classes() -> None:
+@pytest.mark.parametrize(
+    ("attack", "parameters"),
+    [(cw, {}), (ddn, {}), (ddn, {"classes": 9}), (fmn, {}), (fmn, {"classes": 9}), (cw, {"start_classes": 9})],
+)
+def test_reaches_nine_tenths_of_the_optimum_on_ten_classes(attack: Any, parameters: dict[str, Any]) -> None:
     model, images, labels = centred_problem(10, 30)
     optimum = smallest_without_box(model, images, labels, 2).amin(1)
-    candidates = cw(model, images, labels, keys(30)).images
+    candidates = attack(model, images, labels, keys(30), **parameters).images
     found = torch.where(is_fooled(model, candidates, labels), norms(candidates - images, "l2"), torch.inf)
     best, largest = optimum.mean(), optimum.max()
     optimality = 1 - (found.clamp_max(largest).mean() - best) / (largest - best)
@@ -167,7 +179,21 @@ def test_carlini_wagner_reaches_nine_tenths_of_the_optimum_on_ten_classes() -> N
     assert bool((found >= optimum * (1 - 1e-4)).all())
 
 
-@pytest.mark.parametrize(("attack", "parameters"), [(cw, {}), (ddn, {}), (cw_cold, COLD)], ids=["cw", "ddn", "cw_cold"])
+@pytest.mark.parametrize("attack", [ddn, fmn, cw], ids=["ddn", "fmn", "cw"])
+def test_more_classes_never_find_a_longer_perturbation(attack: Any) -> None:
+    model, images, labels = two_layer_problem(seed=3)
+    name = "start_classes" if attack is cw else "classes"
+    steps = {"steps": 0, "start_steps": 30} if attack is cw else {"steps": 30}
+    lengths = []
+    for classes in range(4):
+        candidates = attack(model, images, labels, keys(len(images)), **{name: classes}, **steps).images
+        fooled = is_fooled(model, candidates, labels)
+        lengths.append(torch.where(fooled, norms(candidates - images, "l2"), torch.inf))
+    for fewer, more in itertools.pairwise(lengths):
+        assert bool((more <= fewer + 1e-6).all())
+
+
+@pytest.mark.parametrize(("attack", "parameters"), [(cw, {}), (ddn, {}), (fmn, {}), (lbfgs, {}), (cw_cold, COLD)], ids=MINIMUM)
 def test_targeted_minimum_is_that_of_the_target_and_not_of_the_nearest_class(attack: Any, parameters: dict[str, Any]) -> None:
     # Towards the second of three classes by distance; where a third class leads at its boundary the bound is only a lower one.
     model, images, labels = centred_problem(3, 24)
