@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "max_confidence": {"steps": 12, "step": 0.1},
     "pgd": {"steps": 12, "step": 0.1},
     "pgd_ce": {"steps": 12, "step": 0.1},
+    "pgd_l2": {"steps": 12, "step": 0.1},
     "spsa": {"directions": 32, "iterations": 20, "rate": 0.02},
 }
 """Parameters that keep a run in the milliseconds; an attack that is not named runs at its defaults."""
@@ -80,7 +82,8 @@ def run_quickly(
 ) -> Proposal:
     """The attack at its quick settings, as the harness would call it; `targets` may be among the parameters."""
     card = attack_cards()[name]
-    given = {**QUICK.get(name, {}), **card.preset, **parameters}
+    told = {"norm": card.norm} if "norm" in inspect.signature(card.function).parameters else {}
+    given = {**QUICK.get(name, {}), **card.preset, **told, **parameters}
     seeds = keys(len(images)) if seeds is None else seeds
     return card.function(model, images, labels, seeds, epsilon=budget(name, images) if epsilon is None else epsilon, **given)
 

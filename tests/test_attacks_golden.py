@@ -27,6 +27,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "max_confidence": {"steps": 10, "step": 0.125},
     "pgd": {"steps": 10, "step": 0.125, "restarts": 2},
     "pgd_ce": {"steps": 10, "step": 0.125, "restarts": 2},
+    "pgd_l2": {"steps": 10, "step": 0.125, "restarts": 2},
     "spsa": {"directions": 16, "iterations": 10},
 }
 """Small and fixed: they are part of what the file stores. An attack that is not named runs at its defaults."""
