@@ -6,15 +6,14 @@ from torch import Tensor
 
 from robustboard.attacks import projections, randomness
 from robustboard.attacks.ascent import Ascent, ascend, cascade, check_reach
-from robustboard.attacks.attack import Model, Proposal, register
+from robustboard.attacks.attack import Model, Proposal, register, register_linf_and_l2
 from robustboard.attacks.bim import climb_and_score
 from robustboard.attacks.losses import LossName
 from robustboard.attacks.projections import BallNorm
 
 
-@register(
+@register_linf_and_l2(
     "pgd",
-    norm="linf",
     aim="budget",
     version=1,
     source="Madry et al. 2017, section 2.1; margin loss",
@@ -52,14 +51,6 @@ def pgd(
     return Proposal(best.images, best.iterations)
 
 
-register(
-    "pgd_l2",
-    norm="l2",
-    aim="budget",
-    version=1,
-    source="Madry et al. 2017, section 2.1, in L2; margin loss",
-    check=check_reach,
-)(pgd)
 register(
     "pgd_ce",
     norm="linf",
