@@ -1,4 +1,4 @@
-"""Projected sign-gradient ascent with keep-best and per-example stopping: the loop that BIM, PGD and max-confidence share."""
+"""Projected gradient ascent with keep-best and per-example stopping: the loop that BIM, PGD and max-confidence share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustboard.attacks import projections
 from robustboard.attacks.attack import Model, logits_and_gradient, logits_of
+from robustboard.attacks.projections import BallNorm, into_ball, steepest
 
 Climb = Callable[[Tensor, Tensor], Tensor]
 """(logits of the active examples, their rows in the batch) -> the loss (n,) to climb."""
@@ -26,6 +26,44 @@ class Ascent:
     iterations: Tensor
     done: Tensor
 
+    @staticmethod
+    def nothing(starts: Tensor) -> Ascent:
+        """Nothing looked at yet: a copy of the starts, at a score of −∞."""
+        count, device = len(starts), starts.device
+        return Ascent(
+            starts.clone(),
+            torch.full((count,), -torch.inf, device=device),
+            torch.zeros(count, dtype=torch.int64, device=device),
+            torch.zeros(count, dtype=torch.bool, device=device),
+        )
+
+    def keep(self, rows: Tensor, images: Tensor, scores: Tensor, done: Tensor) -> None:
+        """Take in, in place, what `rows` (n,) of the batch have come to: the better images, and who is done."""
+        better = scores > self.scores[rows]
+        self.images[rows[better]] = images[better]
+        self.scores[rows[better]] = scores[better]
+        self.done[rows[done]] = True
+
+
+Attempt = Callable[[int, Tensor], Ascent]
+"""(number of the attempt, rows (n,) of the batch) -> what it comes to on those rows."""
+
+
+def cascade(images: Tensor, attempts: int, attempt: Attempt) -> Ascent:
+    """The best of several attempts at each example of `images`; each is made on those that none before it finished.
+
+    One more attempt never gives a worse score.
+    """
+    best = Ascent.nothing(images)
+    for number in range(attempts):
+        rows = (~best.done).nonzero().squeeze(1)
+        if not len(rows):
+            break
+        reached = attempt(number, rows)
+        best.keep(rows, reached.images, reached.scores, reached.done)
+        best.iterations[rows] += reached.iterations
+    return best
+
 
 def ascend(
     model: Model,
@@ -37,17 +75,15 @@ def ascend(
     epsilon: float,
     step: float,
     steps: int,
+    norm: BallNorm = "linf",
 ) -> Ascent:
-    """From `starts`, up to `steps` moves of `step` (pixel units) along the gradient's sign, inside the L∞ ball of
+    """From `starts`, up to `steps` moves of `step` (in units of `norm`) along the steepest direction, inside the ball of
     `epsilon` around `origins` and the box. Examples leave the batch when `score` says they are done.
 
     More steps never give a worse score: every iterate is scored and the best is kept. Costs one pass forward and back
     a step and an example, and one forward for the last iterate.
     """
-    best = starts.clone()
-    scores = torch.full((len(starts),), -torch.inf, device=starts.device)
-    iterations = torch.zeros(len(starts), dtype=torch.int64, device=starts.device)
-    finished = torch.zeros(len(starts), dtype=torch.bool, device=starts.device)
+    best = Ascent.nothing(starts)
     rows = torch.arange(len(starts), device=starts.device)
     current = starts
     for number in range(steps + 1):
@@ -56,18 +92,15 @@ def ascend(
         else:
             logits, gradient = logits_of(model, current), torch.zeros_like(current)
         values, done = score(logits, rows)
-        better = values > scores[rows]
-        best[rows[better]] = current[better]
-        scores[rows[better]] = values[better]
-        finished[rows] = done
+        best.keep(rows, current, values, done)
         going = ~done
         rows = rows[going]
         if number == steps or not len(rows):
             break
-        moved = current[going] + step * gradient[going].sign()
-        current = projections.linf(moved, origins[rows], epsilon)
-        iterations[rows] += 1
-    return Ascent(best, scores, iterations, finished)
+        moved = current[going] + step * steepest(gradient[going], norm)
+        current = into_ball(moved, origins[rows], epsilon, norm)
+        best.iterations[rows] += 1
+    return best
 
 
 def check_reach(step: float, steps: int) -> None:

@@ -136,6 +136,16 @@ def register(name: str, **card: Any) -> Callable[[Function], Function]:
     return put
 
 
+def register_linf_and_l2(name: str, **card: Any) -> Callable[[Function], Function]:
+    """Put the decorated attack, which has a `norm` parameter, on the list twice: `name` in L∞, `name`_l2 in L2."""
+
+    def put(function: Function) -> Function:
+        register(name, norm="linf", **card)(function)
+        return register(f"{name}_l2", norm="l2", **card)(function)
+
+    return put
+
+
 def attack_cards() -> Mapping[str, AttackCard]:
     """Every attack by name; each file of this folder is imported once, so that writing the file is all it takes."""
     package = importlib.import_module("robustboard.attacks")

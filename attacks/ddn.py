@@ -11,7 +11,7 @@ from robustboard.attacks import projections, randomness
 from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, logits_of, register
 from robustboard.attacks.closest import Closest
 from robustboard.attacks.directions import unit
-from robustboard.attacks.losses import is_success, likeliest_wrong, pull, success_margin
+from robustboard.attacks.losses import is_success, lead_of, success_margin, wrong_classes
 
 
 @register("ddn", norm="l2", aim="minimum", version=1, source="Rony et al. 2019, algorithm 1; margin loss")
@@ -46,7 +46,7 @@ def ddn(
 
 def goals(model: Model, images: Tensor, labels: Tensor, classes: int) -> list[Tensor | None]:
     """What to walk towards: away from the label, for which None stands, then each of the `classes` likeliest wrong ones."""
-    return [None, *likeliest_wrong(logits_of(model, images), labels).unbind(1)[:classes]] if classes else [None]
+    return [None, *wrong_classes(logits_of(model, images), labels).unbind(1)[:classes]] if classes else [None]
 
 
 def _walk(
@@ -85,4 +85,4 @@ def _walk(
 
 def climbed(logits: Tensor, labels: Tensor, targets: Tensor | None, towards: Tensor | None) -> Tensor:
     """The loss of a walk (N,): the success margin, or Z_t − Z_y where it goes `towards` a class."""
-    return success_margin(logits, labels, targets) if towards is None else pull(logits, labels, towards)
+    return success_margin(logits, labels, targets) if towards is None else lead_of(logits, towards, labels)

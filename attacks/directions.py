@@ -14,7 +14,4 @@ def unit(gradient: Tensor, keys: Tensor) -> Tensor:
     if bool((largest == 0).any()):
         random = 2 * randomness.uniform(keys, tuple(gradient.shape[1:])) - 1
         gradient = torch.where(projections.per_example(largest == 0, gradient), random, gradient)
-        largest = projections.norms(gradient, "linf")
-    # Divided by its largest entry first: the squares of a tiny gradient would underflow.
-    gradient = gradient / projections.per_example(largest, gradient)
-    return gradient / projections.per_example(projections.norms(gradient, "l2"), gradient)
+    return projections.steepest(gradient, "l2")

@@ -84,7 +84,7 @@ def _walk(
         grown = torch.where(torch.isfinite(best), radius * (1 + gamma * falling), reaching)
         radius = torch.where(found, shrunk, grown)
         moved = current + rate * falling * unit(gradient, randomness.derive(keys, number))
-        change = projections.ball(moved, images, radius, norm) - images
+        change = projections.into_ball(moved, images, radius, norm) - images
     return closest
 
 

@@ -16,6 +16,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 ROUNDING = 1e-6
 """Share of the largest logit, a few float32 roundings, below which a margin's sign may be the arithmetic's doing."""
 
+TIED = 1e-12
+"""In place of a difference of logits that are all equal."""
+
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """max over j ≠ y of Z_j minus Z_y: negative where the model is right, and no softmax that could underflow.
@@ -32,6 +35,52 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """log (1 − p_y) / p_y, p the softmax: logsumexp over j ≠ y of Z_j, minus Z_y. (N,)
+
+    Cross-entropy is log(1 + exp) of it: it rises with this and its gradient is this one's times 1 − p_y, which underflows
+    on a confident model, where this has the margin's gradient. An attack to which a gradient's length means nothing
+    climbs the same hill by it.
+    """
+    own = logits.gather(1, labels[:, None]).squeeze(1)
+    return logits.scatter(1, labels[:, None], -torch.inf).logsumexp(1) - own
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """The difference of logits ratio: the margin over Z_π1 − Z_π3, π the descending order, so that scaled logits give the
+    same. With fewer than three classes there is no Z_π3, and it is the margin. (N,)
+
+    Croce & Hein 2020a, section 4.
+    """
+    lead = margin(logits, labels)
+    if logits.shape[1] < 3:
+        return lead
+    first, _, third = logits.topk(3, dim=1).values.unbind(1)
+    return lead / (first - third).clamp_min(TIED)
+
+
+def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Z_t − Z_y over Z_π1 − (Z_π3 + Z_π4) / 2. With fewer than four classes there is no Z_π4, and it is Z_t − Z_y. (N,)
+
+    Croce & Hein 2020a, section 4.
+    """
+    lead = lead_of(logits, targets, labels)
+    if logits.shape[1] < 4:
+        return lead
+    first, _, third, fourth = logits.topk(4, dim=1).values.unbind(1)
+    return lead / (first - (third + fourth) / 2).clamp_min(TIED)
+
+
+def lead_of(logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+    """Z_t − Z_y. (N,)"""
+    return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
+
+
+def wrong_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """The classes but the label, the most likely first: (N, K − 1) int64."""
+    return logits.scatter(1, labels[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :-1]
+
+
 LOSSES: dict[LossName, Loss] = {"margin": margin, "cross_entropy": cross_entropy}
 
 
@@ -45,19 +94,6 @@ def ascent_loss(name: LossName, logits: Tensor, labels: Tensor, targets: Tensor 
 def success_margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
     """By how much the attack has what it wants (N,): ≥ 0 where the label is lost, or > 0 where the target is reached."""
     return margin(logits, labels) if targets is None else -margin(logits, targets)
-
-
-def pull(logits: Tensor, labels: Tensor, towards: Tensor | None) -> Tensor:
-    """Z_t − Z_y for the classes t = `towards` (N,); the margin, which takes the largest of these, where it is None. (N,)"""
-    if towards is None:
-        return margin(logits, labels)
-    return (logits.gather(1, towards[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
-
-
-def likeliest_wrong(logits: Tensor, labels: Tensor) -> Tensor:
-    """The wrong classes (N, K − 1) of each example, the one of the largest logit first."""
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return others.argsort(dim=1, descending=True, stable=True)[:, :-1]
 
 
 def is_success(wanted: Tensor, targets: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from robustboard.attacks import randomness
 from robustboard.attacks.ascent import Score, ascend, check_reach
 from robustboard.attacks.attack import Model, Proposal, logits_of, register
-from robustboard.attacks.losses import Head, confidence, likeliest_wrong, margin
+from robustboard.attacks.losses import Head, confidence, lead_of, log_odds, margin, wrong_classes
 from robustboard.attacks.pgd import uniform_start
 
 CERTAIN = 1 - 1e-6
@@ -46,7 +46,7 @@ def max_confidence(
     scores = confident_error(clean, labels, head)
     iterations = torch.zeros_like(labels)
     rows = torch.arange(len(images), device=images.device)
-    for number, targets in enumerate(likeliest_wrong(clean, labels).unbind(1)):
+    for number, targets in enumerate(wrong_classes(clean, labels).unbind(1)):
         rows = rows[scores[rows] < CERTAIN]
         if not len(rows):
             break
@@ -72,12 +72,10 @@ def target_confidence(logits: Tensor, labels: Tensor, targets: Tensor, head: Hea
     """A strictly rising function of the target's confidence whose gradient does not vanish: log softmax_t, or for
     sigmoid heads Z_t, joined with Z_t − Z_y as long as the label leads: only an error counts. (N,)"""
     if head == "softmax":
-        # log p_t flattens as p_t nears 1, where log p_t − log(1 − p_t), equally rising, goes on: Z_t − logsumexp of the rest.
-        own = logits.gather(1, targets[:, None]).squeeze(1)
-        return own - logits.scatter(1, targets[:, None], -torch.inf).logsumexp(1)
+        # log p_t flattens as p_t nears 1, where log p_t − log(1 − p_t), equally rising, goes on.
+        return -log_odds(logits, targets)
     own = logits.gather(1, targets[:, None]).squeeze(1)
-    right = logits.gather(1, labels[:, None]).squeeze(1)
-    return own + (own - right).clamp_max(0)
+    return own + lead_of(logits, targets, labels).clamp_max(0)
 
 
 def confident_error(logits: Tensor, labels: Tensor, head: Head) -> Tensor:

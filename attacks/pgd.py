@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from robustboard.attacks import projections, randomness
-from robustboard.attacks.ascent import ascend, check_reach
-from robustboard.attacks.attack import Model, Proposal, register
+from robustboard.attacks.ascent import Ascent, ascend, cascade, check_reach
+from robustboard.attacks.attack import Model, Proposal, register, register_linf_and_l2
 from robustboard.attacks.bim import climb_and_score
 from robustboard.attacks.losses import LossName
+from robustboard.attacks.projections import BallNorm
 
 
-@register(
+@register_linf_and_l2(
     "pgd",
-    norm="linf",
     aim="budget",
     version=1,
     source="Madry et al. 2017, section 2.1; margin loss",
@@ -31,6 +30,7 @@ def pgd(
     step: float = 1 / 20,
     restarts: int = 1,
     loss: LossName = "margin",
+    norm: BallNorm = "linf",
     targets: Tensor | None = None,
 ) -> Proposal:
     """The best of `restarts` ascents from uniform points of the ball; α = `step` · ε. Only survivors start again.
@@ -40,22 +40,15 @@ def pgd(
     Raises ValueError when α · steps < ε.
     """
     check_reach(step, steps)
-    best = images.clone()
-    scores = torch.full((len(images),), -torch.inf, device=images.device)
-    iterations = torch.zeros_like(labels)
-    rows = torch.arange(len(images), device=images.device)
-    for restart in range(restarts):
+
+    def attempt(restart: int, rows: Tensor) -> Ascent:
+        origins = images[rows]
         climb, score = climb_and_score(loss, labels[rows], None if targets is None else targets[rows])
-        starts = uniform_start(images[rows], randomness.derive(keys[rows], restart), epsilon)
-        ascent = ascend(model, images[rows], starts, climb, score, epsilon=epsilon, step=step * epsilon, steps=steps)
-        better = ascent.scores > scores[rows]
-        best[rows[better]] = ascent.images[better]
-        scores[rows[better]] = ascent.scores[better]
-        iterations[rows] += ascent.iterations
-        rows = rows[~ascent.done]
-        if not len(rows):
-            break
-    return Proposal(best, iterations)
+        starts = uniform_start(origins, randomness.derive(keys[rows], restart), epsilon, norm)
+        return ascend(model, origins, starts, climb, score, epsilon=epsilon, step=step * epsilon, steps=steps, norm=norm)
+
+    best = cascade(images, restarts, attempt)
+    return Proposal(best.images, best.iterations)
 
 
 register(
@@ -69,7 +62,7 @@ register(
 )(pgd)
 
 
-def uniform_start(images: Tensor, keys: Tensor, epsilon: float) -> Tensor:
-    """A point drawn uniformly from the L∞ ball around each image, brought into the box."""
-    noise = 2 * randomness.uniform(keys, tuple(images.shape[1:])) - 1
-    return projections.box(images + epsilon * noise)
+def uniform_start(images: Tensor, keys: Tensor, epsilon: float | Tensor, norm: BallNorm = "linf") -> Tensor:
+    """A point drawn uniformly from the ball of `epsilon` (one, or one an image (N, 1, 1, 1)) around each image, brought
+    into the box."""
+    return projections.box(images + epsilon * randomness.in_unit_ball(keys, tuple(images.shape[1:]), norm))

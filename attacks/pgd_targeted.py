@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from robustboard.attacks import randomness
-from robustboard.attacks.ascent import ascend, check_reach
+from robustboard.attacks.ascent import Ascent, ascend, cascade, check_reach
 from robustboard.attacks.attack import Model, Proposal, logits_of, register
-from robustboard.attacks.losses import is_decisive, likeliest_wrong, margin, pull
+from robustboard.attacks.losses import is_decisive, lead_of, margin, wrong_classes
 from robustboard.attacks.pgd import uniform_start
 
 
@@ -37,27 +36,20 @@ def pgd_targeted(
     wrong answer is a success, whichever class it is. Raises ValueError when α · steps < ε.
     """
     check_reach(step, steps)
-    clean = logits_of(model, images)
-    best, scores = images.clone(), margin(clean, labels)
-    iterations = torch.zeros_like(labels)
-    rows = torch.arange(len(images), device=images.device)
-    for number, targets in enumerate(likeliest_wrong(clean, labels).unbind(1) * restarts):
-        owners, aims = labels[rows], targets[rows]
+    classes = wrong_classes(logits_of(model, images), labels)
 
-        def climb(logits: Tensor, active: Tensor, owners: Tensor = owners, aims: Tensor = aims) -> Tensor:
-            return pull(logits, owners[active], aims[active])
+    def attempt(number: int, rows: Tensor) -> Ascent:
+        origins, owners, aims = images[rows], labels[rows], classes[rows, number % classes.shape[1]]
 
-        def score(logits: Tensor, active: Tensor, owners: Tensor = owners) -> tuple[Tensor, Tensor]:
+        def climb(logits: Tensor, active: Tensor) -> Tensor:
+            return lead_of(logits, aims[active], owners[active])
+
+        def score(logits: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
             lead = margin(logits, owners[active])
             return lead, is_decisive(logits, lead)
 
-        starts = uniform_start(images[rows], randomness.derive(keys[rows], number), epsilon)
-        ascent = ascend(model, images[rows], starts, climb, score, epsilon=epsilon, step=step * epsilon, steps=steps)
-        better = ascent.scores > scores[rows]
-        best[rows[better]] = ascent.images[better]
-        scores[rows[better]] = ascent.scores[better]
-        iterations[rows] += ascent.iterations
-        rows = rows[~ascent.done]
-        if not len(rows):
-            break
-    return Proposal(best, iterations)
+        starts = uniform_start(origins, randomness.derive(keys[rows], number), epsilon)
+        return ascend(model, origins, starts, climb, score, epsilon=epsilon, step=step * epsilon, steps=steps)
+
+    best = cascade(images, restarts * classes.shape[1], attempt)
+    return Proposal(best.images, best.iterations)

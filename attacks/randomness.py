@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -44,6 +45,23 @@ def signs(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     octets = _bits(keys, math.ceil(count / 64)).view(torch.uint8)
     table = 1.0 - 2.0 * ((torch.arange(256, device=keys.device)[:, None] >> torch.arange(8, device=keys.device)) & 1).float()
     return table[octets.long()].reshape(len(keys), -1)[:, :count].reshape(len(keys), *shape)
+
+
+def normal(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers, (N, *shape) float32 (Box & Muller 1958)."""
+    first, second = uniform(keys, (2, math.prod(shape))).unbind(1)
+    # 1 − u is never 0, so that the logarithm is finite.
+    return ((-2 * (1 - first).log()).sqrt() * (2 * math.pi * second).cos()).reshape(len(keys), *shape)
+
+
+def in_unit_ball(keys: Tensor, shape: tuple[int, ...], norm: Literal["linf", "l2"]) -> Tensor:
+    """A point uniform in the unit ball of `norm`, (N, *shape) float32."""
+    if norm == "linf":
+        return 2 * uniform(keys, shape) - 1
+    # The first d of d + 2 coordinates of a point uniform on the sphere are uniform in the ball.
+    count = math.prod(shape)
+    points = normal(keys, (count + 2,))
+    return (points / points.square().sum(1, keepdim=True).sqrt())[:, :count].reshape(len(keys), *shape)
 
 
 def _bits(keys: Tensor, count: int) -> Tensor:

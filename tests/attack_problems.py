@@ -13,6 +13,12 @@ from robustboard.attacks.attack import Model, Proposal, attack_cards
 from robustboard.attacks.losses import margin
 from robustboard.attacks.projections import norms
 
+
+def in_both_norms(name: str, parameters: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The same parameters for an attack in L∞ and in L2."""
+    return {name: parameters, f"{name}_l2": parameters}
+
+
 QUICK: dict[str, dict[str, Any]] = {
     "bim": {"steps": 12, "step": 0.1},
     "bim_ce": {"steps": 12, "step": 0.1},
@@ -26,7 +32,14 @@ QUICK: dict[str, dict[str, Any]] = {
     "max_confidence": {"steps": 12, "step": 0.1},
     "pgd": {"steps": 12, "step": 0.1},
     "pgd_ce": {"steps": 12, "step": 0.1},
+    "pgd_l2": {"steps": 12, "step": 0.1},
     "spsa": {"directions": 32, "iterations": 20, "rate": 0.02},
+    **in_both_norms("apgd_ce", {"steps": 12}),
+    **in_both_norms("apgd_dlr", {"steps": 12}),
+    **in_both_norms("apgd_t", {"steps": 10}),
+    **in_both_norms("fab_t", {"steps": 10}),
+    **in_both_norms("square", {"queries": 60}),
+    **in_both_norms("autoattack", {"steps": 5, "queries": 30}),
 }
 """Parameters that keep a run in the milliseconds; an attack that is not named runs at its defaults."""
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attack_problems import in_both_norms
 from conftest import keys
 from robustboard.attacks.attack import attack_cards
 from robustboard.attacks.projections import norms
@@ -31,7 +32,14 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "max_confidence": {"steps": 10, "step": 0.125},
     "pgd": {"steps": 10, "step": 0.125, "restarts": 2},
     "pgd_ce": {"steps": 10, "step": 0.125, "restarts": 2},
+    "pgd_l2": {"steps": 10, "step": 0.125, "restarts": 2},
     "spsa": {"directions": 16, "iterations": 10},
+    **in_both_norms("apgd_ce", {"steps": 15, "restarts": 2}),
+    **in_both_norms("apgd_dlr", {"steps": 15, "restarts": 2}),
+    **in_both_norms("apgd_t", {"steps": 15, "target_classes": 3}),
+    **in_both_norms("fab_t", {"steps": 10, "restarts": 2, "target_classes": 3}),
+    **in_both_norms("square", {"queries": 50, "restarts": 2}),
+    **in_both_norms("autoattack", {"steps": 5, "queries": 30}),
 }
 """Small and fixed: they are part of what the file stores. An attack that is not named runs at its defaults."""
 

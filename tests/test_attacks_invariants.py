@@ -34,8 +34,20 @@ from robustboard.attacks.spsa import estimate_gradient, spsa
 
 EVERY = attack_names()
 BOUND = [name for name, card in attack_cards().items() if card.aim != "minimum" or card.norm == "l0"]
-RANDOM = [name for name in ("pgd", "pgd_ce", "spsa", "max_confidence") if name in EVERY]
-DETERMINISTIC = [name for name in ("fgsm", "bim", "cw", "cw_cold", "jsma") if name in EVERY]
+RANDOM = [
+    "pgd",
+    "pgd_ce",
+    "pgd_l2",
+    "spsa",
+    "max_confidence",
+    "apgd_ce_l2",
+    "apgd_dlr",
+    "apgd_t_l2",
+    "square",
+    "square_l2",
+    "autoattack",
+]
+DETERMINISTIC = ["fgsm", "bim", "cw", "cw_cold", "jsma", "fab_t", "fab_t_l2"]
 SCHEDULED = [name for name, card in attack_cards().items() if {"steps", "step"} <= set(card.parameters())]
 
 
