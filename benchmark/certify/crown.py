@@ -22,7 +22,7 @@ more, the layer keeps its interval bounds."""
 
 
 def lower_bounds(layers: Sequence[Layer], boxes: Sequence[Box], rows: Tensor, *, down_to: int = 0) -> Tensor:
-    """Lower bounds (N, R) of the linear functions `rows` (N, R, *shape) of the last layer's output.
+    """Lower bounds (N, R) of the linear functions `rows` (N or 1, R, *shape) of the last layer's output.
 
     `boxes[k]` must hold before layer k. `down_to` is the layer before which the functions are evaluated on its box: 0 for
     CROWN; where only affine layers follow, it is what interval bound propagation gives for those functions.
@@ -53,30 +53,33 @@ def crown_boxes(layers: Sequence[Layer], box: Box) -> tuple[list[Box], list[int]
 
 
 def _fits(layers: Sequence[Layer]) -> bool:
-    one_row = sum(layer.terms * math.prod(layer.shape_out) for layer in layers if isinstance(layer, Affine))
+    # Up to the first relaxation all examples share one pass.
+    own = layers[: max(place for place, layer in enumerate(layers) if not isinstance(layer, Affine))]
+    one_row = sum(layer.terms * math.prod(layer.shape_out) for layer in own if isinstance(layer, Affine))
     return 2 * math.prod(layers[-1].shape_out) * one_row <= LARGEST_PASS
 
 
 def _tightened(layers: Sequence[Layer], boxes: Sequence[Box]) -> Box:
-    """CROWN's box of the last of `layers`' outputs, for each example's features whose sign the box so far leaves open."""
+    """CROWN's box of the last of `layers`' outputs, for each example's features that the box so far lets be positive:
+    what a ReLU turns to 0 needs no better bound."""
     old = boxes[len(layers)]
     lower, upper = old.lower.flatten(1), old.upper.flatten(1)
-    is_open = (lower < 0) & (upper > 0)
-    chosen = is_open.any(0).nonzero().squeeze(1)
+    matters = upper > 0
+    chosen = matters.any(0).nonzero().squeeze(1)
     if not len(chosen):
         return old
     units = torch.zeros(len(chosen), lower.shape[1], dtype=torch.float64)
     units[torch.arange(len(chosen)), chosen] = 1.0
-    rows = units.reshape(1, -1, *old.lower.shape[1:]).expand(len(lower), -1, *old.lower.shape[1:])
+    rows = units.reshape(1, -1, *old.lower.shape[1:])
     found_lower, found_upper = lower_bounds(layers, boxes, torch.cat([rows, -rows], 1)).chunk(2, 1)
     lower, upper = lower.index_copy(1, chosen, found_lower), upper.index_copy(1, chosen, -found_upper)
-    # Features that only another example leaves open keep their box: no example's bounds depend on its batch-mates.
-    kept = Box(torch.where(is_open, lower, -torch.inf), torch.where(is_open, upper, torch.inf))
+    # What only another example needs keeps its box: no example's bounds depend on its batch-mates.
+    kept = Box(torch.where(matters, lower, -torch.inf), torch.where(matters, upper, torch.inf))
     return Box(kept.lower.reshape(old.lower.shape), kept.upper.reshape(old.upper.shape)).within(old)
 
 
 def _through(layer: Layer, box: Box, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """`rows` (N, R, *shape_out) as lower-bounding functions (N, R, *shape_in) of the layer's input, and constants (N, R)."""
+    """`rows` (N or 1, R, *shape_out) as lower-bounding functions (N, R, *shape_in) of the layer's input, and constants (N, R)."""
     if isinstance(layer, Affine):
         before = layer.transposed(rows.flatten(0, 1)).reshape(*rows.shape[:2], *layer.shape_in)
         return before, rows.flatten(2) @ layer.bias.flatten()
@@ -106,5 +109,5 @@ def _through_pool(layer: MaxPool, box: Box, rows: Tensor) -> tuple[Tensor, Tenso
     constant = negative.flatten(2) @ ((1 - decided) * upper.amax(-1)).flatten(1)[:, :, None]
     kept = (rows.clamp(min=0) + negative * decided[:, None]).flatten(3)
     places = layer.positions(choice).flatten(2)[:, None].expand(kept.shape)
-    before = torch.zeros(*rows.shape[:2], layer.shape_in[0], math.prod(layer.shape_in[1:]), dtype=torch.float64)
-    return before.scatter_add(3, places, kept).reshape(*rows.shape[:2], *layer.shape_in), constant.squeeze(2)
+    before = torch.zeros(*kept.shape[:3], math.prod(layer.shape_in[1:]), dtype=torch.float64)
+    return before.scatter_add(3, places, kept).reshape(*kept.shape[:2], *layer.shape_in), constant.squeeze(2)
