@@ -43,10 +43,12 @@ def crown_boxes(layers: Sequence[Layer], box: Box) -> tuple[list[Box], list[int]
     seen_nonlinear = False
     for place, layer in enumerate(layers):
         if not isinstance(layer, Affine):
-            if seen_nonlinear and not _fits(layers[:place]):
-                by_interval.append(place)
-            elif seen_nonlinear:
+            # An affine map of a box has exact intervals already, and behind another one there is nothing to gain.
+            worth_it = seen_nonlinear and isinstance(layers[place - 1], Affine)
+            if worth_it and _fits(layers[:place]):
                 boxes[place] = _tightened(layers[:place], boxes)
+            elif worth_it:
+                by_interval.append(place)
             seen_nonlinear = True
         boxes.append(after(layer, boxes[place]))
     return boxes, by_interval

@@ -66,9 +66,9 @@ def stages(layers: Sequence[Layer]) -> list[Stage]:
 def search(parts: Sequence[Stage], boxes: Sequence[Box], label: int, wrong: int, slack: float, seconds: float) -> Answer:
     """Maximise Z_wrong − Z_label over the ball of one example, where it is at least −`slack`.
 
-    `boxes` are those before every layer, of this example alone (1, *shape); `slack` ≥ 0 covers what a float32 pass may round, and what
-    the solver may overlook comes on top. "empty" is a proof up to the solver's own correctness; a "found" point is a
-    proposal that has to be judged.
+    `boxes` are those before every layer, of this example alone (1, *shape); `slack` ≥ 0 covers what a float32 pass may
+    round, and what the solver may overlook comes on top. "empty" is a proof up to the solver's own correctness; a "found"
+    point is a proposal that has to be judged.
     """
     program = _Program()
     previous = program.variables(_array(boxes[0].lower.flatten()), _array(boxes[0].upper.flatten()))
@@ -138,7 +138,7 @@ def _relu(program: _Program, part: Stage, previous: npt.NDArray[np.intp], lower:
     both = ~on & (upper > 0)
     open_ = np.flatnonzero(both)
     which = dict(zip(open_.tolist(), program.variables(np.zeros(len(open_)), np.ones(len(open_)), whole=True), strict=True))
-    for unit in np.flatnonzero(on | both):
+    for unit in np.flatnonzero(on | both).tolist():
         above = np.append(part.weight[unit], -1.0)
         numbers = np.append(previous, after[unit])
         if on[unit]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 Shape = tuple[int, ...]
 
@@ -98,16 +99,19 @@ def convolution(
 ) -> Affine:
     """A two-dimensional convolution of images of `shape` (C, H, W), zeros around them, without dilation."""
     weight = weight.detach().double().cpu()
-    settings = {"stride": stride, "padding": padding, "groups": groups}
+
+    def apply(x: Tensor, kernels: Tensor) -> Tensor:
+        return F.conv2d(x, kernels, stride=stride, padding=padding, groups=groups)
 
     def transposed(a: Tensor) -> Tensor:
-        return torch.nn.grad.conv2d_input((len(a), *shape), weight, a, stride=stride, padding=padding, groups=groups)
+        before: Tensor = conv2d_input((len(a), *shape), weight, a, stride=stride, padding=padding, groups=groups)
+        return before
 
-    shape_out = tuple(F.conv2d(torch.zeros(1, *shape, dtype=torch.float64), weight, **settings).shape[1:])  # type: ignore[arg-type]
+    shape_out = tuple(apply(torch.zeros(1, *shape, dtype=torch.float64), weight).shape[1:])
     flat = _bias(bias, (len(weight),))
     return Affine(
-        linear=lambda x: F.conv2d(x, weight, **settings),  # type: ignore[arg-type]
-        absolute=lambda x: F.conv2d(x, weight.abs(), **settings),  # type: ignore[arg-type]
+        linear=lambda x: apply(x, weight),
+        absolute=lambda x: apply(x, weight.abs()),
         transposed=transposed,
         bias=flat[:, None, None].expand(shape_out),
         shape_in=shape,

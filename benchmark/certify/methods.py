@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustboard.attacks import projections
+from robustboard.attacks.losses import Head
 from robustboard.attacks.pgd import pgd
 from robustboard.attacks.randomness import make_keys
 from robustboard.benchmark.certify.crown import crown_boxes, lower_bounds
@@ -20,7 +21,6 @@ from robustboard.benchmark.certify.record import Means, MethodName, Verdict
 from robustboard.benchmark.certify.trace import trace
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.judge import TOLERANCE, CountedModel, Threat, judge
-from robustboard.models.recipe import Head
 
 VERSION = 1
 TIME_LIMIT_S = 60.0

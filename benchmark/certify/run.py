@@ -61,7 +61,7 @@ class CertifyRequest:
 def certify(request: CertifyRequest) -> list[CertifiedResult]:
     """One certificate a model, in the order of the models that could be certified.
 
-    Raises `InputError` for what cannot be asked, and where the only model cannot be certified; of several, the others are.
+    Raises `InputError` for what cannot be asked, and where no model can be certified; of several, the others are.
     """
     found = []
     folder = request.out / request.protocol.name
@@ -73,9 +73,26 @@ def certify(request: CertifyRequest) -> list[CertifiedResult]:
                 if len(request.subjects) == 1:
                     raise
                 progress.note(f"not certified: {subject.dataset}/{subject.name}: {trouble}")
-    if found:
-        write_certificate_schema(folder)
+    if not found:
+        raise InputError(f"none of the {len(request.subjects)} models can be certified by {request.method}: see above")
+    write_certificate_schema(folder)
     return found
+
+
+def sentence(result: CertifiedResult) -> str:
+    """A certificate in one line."""
+    outcome, method = result.outcome, result.method
+    low, high = outcome.certified_accuracy_ci95
+    sign = "=" if result.is_exact else "≥"
+    text = (
+        f"{result.dataset.name}/{result.model.name}: robust accuracy {sign} {outcome.certified_accuracy:.1%} "
+        f"[{100 * low:.1f}–{100 * high:.1f}] within L∞ {method.eps:.4g}, by {method.name} (n = {outcome.n})"
+    )
+    if method.name == "exact" and outcome.undecided:
+        text += f"; {outcome.undecided} undecided"
+    if method.interval_layers:
+        text += f"; non-linear layers {', '.join(map(str, method.interval_layers))} of the chain too large: interval bounds there"
+    return text
 
 
 def _certify_model(request: CertifyRequest, subject: Subject, folder: Path, progress: Progress) -> CertifiedResult:
@@ -206,7 +223,5 @@ def _assemble(
             means=[answer.means for answer in found],
             seconds=[round(answer.seconds, 3) for answer in found],
         ),
-        environment=EnvironmentBlock(
-            **current_environment(), seed=request.protocol.seed, started=started, finished=now()
-        ),
+        environment=EnvironmentBlock(**current_environment(), seed=request.protocol.seed, started=started, finished=now()),
     )

@@ -45,7 +45,9 @@ def trace(network: nn.Module, shape: Shape) -> list[Layer]:
     try:
         graph = fx.Tracer().trace(network)
     except Exception as trouble:  # a forward function can do anything
-        raise UncertifiableError(f"the network cannot be traced ({first_line(trouble)}): a certificate needs a chain") from trouble
+        raise UncertifiableError(
+            f"the network cannot be traced ({first_line(trouble)}): a certificate needs a chain"
+        ) from trouble
     return _Walk(network, shape).layers(graph)
 
 
@@ -151,17 +153,21 @@ _REVERSED: dict[Any, _Make] = {operator.add: _plus, operator.sub: _from, operato
 def _from_module(module: nn.Module, shape: Shape) -> Sequence[Layer]:
     if isinstance(module, _NOTHING):
         return []
-    if isinstance(module, nn.Linear) and len(shape) == 1:
-        return [dense(module.weight, module.bias)]
-    if isinstance(module, nn.Conv2d):
-        return [_from_convolution(module, shape)]
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return _from_normalisation(module, shape)
+    return [_from_simple_module(module, shape)]
+
+
+def _from_simple_module(module: nn.Module, shape: Shape) -> Layer:
+    if isinstance(module, nn.Linear) and len(shape) == 1:
+        return dense(module.weight, module.bias)
+    if isinstance(module, nn.Conv2d):
+        return _from_convolution(module, shape)
     if isinstance(module, nn.ReLU):
-        return [Relu(shape)]
+        return Relu(shape)
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
-        return [flattening(shape)]
-    return [_from_pooling(module, shape)]
+        return flattening(shape)
+    return _from_pooling(module, shape)
 
 
 def _from_convolution(module: nn.Conv2d, shape: Shape) -> Affine:
@@ -185,10 +191,10 @@ def _from_normalisation(module: nn.BatchNorm1d | nn.BatchNorm2d, shape: Shape) -
 def _from_pooling(module: nn.Module, shape: Shape) -> Layer:
     if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
         return averaging(shape, (shape[1], shape[2]), (1, 1))
-    if isinstance(module, nn.AvgPool2d) and _pair(module.padding) == (0, 0) and not module.ceil_mode:
-        if module.divisor_override is None:
-            return averaging(shape, _pair(module.kernel_size), _pair(module.stride))
-    if isinstance(module, nn.MaxPool2d) and _pair(module.padding) == (0, 0) and not module.ceil_mode:
+    plain = isinstance(module, nn.AvgPool2d | nn.MaxPool2d) and _pair(module.padding) == (0, 0) and not module.ceil_mode
+    if plain and isinstance(module, nn.AvgPool2d) and module.divisor_override is None:
+        return averaging(shape, _pair(module.kernel_size), _pair(module.stride))
+    if plain and isinstance(module, nn.MaxPool2d):
         kernel, stride = _pair(module.kernel_size), _pair(module.stride)
         if kernel[0] == kernel[1] and stride[0] == stride[1] and _pair(module.dilation) == (1, 1):
             return MaxPool(shape, kernel[0], stride[0])
