@@ -100,6 +100,7 @@ def _certify_model(request: CertifyRequest, subject: Subject, folder: Path, prog
     indices = request.protocol.examples(subject.dataset, "certify", len(data_set.labels))
     examples = data_set.select(indices)
     model = build(subject)
+    environment = current_environment()  # now, not when it is done: the checkout may move on meanwhile
     path = file_of(folder, subject.dataset, subject.name, request.method)
     started = now()
     epsilon = request.protocol.plan(subject.dataset).linf
@@ -123,7 +124,8 @@ def _certify_model(request: CertifyRequest, subject: Subject, folder: Path, prog
             done[answer.index] = answer
             partial.save(done)
             progress.advance(1, answer.verdict == "fooled")
-    result = _assemble(request, model, examples, identity, method, [done[index] for index in indices], started)
+    block = EnvironmentBlock(**environment, seed=request.protocol.seed, started=started, finished=now())
+    result = _assemble(request, model, examples, identity, method, [done[index] for index in indices], block)
     write_certificate(result, path)
     partial.remove()
     progress.end()
@@ -196,7 +198,7 @@ def _assemble(
     identity: str,
     method: MethodBlock,
     found: Sequence[ExampleAnswer],
-    started: str,
+    environment: EnvironmentBlock,
 ) -> CertifiedResult:
     n = len(found)
     verdicts = [answer.verdict for answer in found]
@@ -223,5 +225,5 @@ def _assemble(
             means=[answer.means for answer in found],
             seconds=[round(answer.seconds, 3) for answer in found],
         ),
-        environment=EnvironmentBlock(**current_environment(), seed=request.protocol.seed, started=started, finished=now()),
+        environment=environment,
     )
