@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import click
 from tabulate import tabulate
@@ -13,6 +14,9 @@ from tabulate import tabulate
 from robustboard.attacks.attack import attack_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.adversarials import Adversarials, read_adversarials
+from robustboard.benchmark.certify.methods import TIME_LIMIT_S
+from robustboard.benchmark.certify.record import MethodName
+from robustboard.benchmark.certify.run import CertifyRequest, certify, sentence
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.memory import keep_freed_memory
@@ -145,6 +149,48 @@ def run_command(
     _say_troubles(published)
     print(published.text)
     print(f"{summary.evaluated} cells finished, {summary.reused} kept as they were; results in {request.folder}")
+
+
+@cli.command("certify")
+@click.argument("models", nargs=-1, required=True)
+@click.option("--dataset", "dataset_name", help=f"{', '.join(DATASETS)}; default: the data sets of the models.")
+@click.option("--protocol", "protocol_name", default="standard", show_default=True, help="Whose examples and ε.")
+@click.option("--method", type=click.Choice(get_args(MethodName)), default="crown", show_default=True)
+@click.option("--eps", type=float, help="Another L∞ radius than the protocol's.")
+@click.option("--n", type=int, help="The first n test examples instead of the protocol's.")
+@click.option("--time-limit", type=float, default=TIME_LIMIT_S, show_default=True, help="Seconds a search of --method exact.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with the test data; the only place looked at.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the certificates, one folder a protocol inside.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def certify_command(
+    models: tuple[str, ...],
+    dataset_name: str | None,
+    protocol_name: str,
+    method: MethodName,
+    eps: float | None,
+    n: int | None,
+    time_limit: float,
+    data: Path | None,
+    out: Path | None,
+    quiet: bool,
+) -> None:
+    """Prove a lower bound on robust accuracy for MODELS (globs over the registry, or FILE.py:FUNCTION).
+
+    "interval" is fast and loose, "crown" tighter, "exact" decides every example of a small ReLU network. What an earlier
+    call proved is kept.
+    """
+    if not time_limit > 0:
+        raise InputError(f"--time-limit must be above 0 seconds, got {time_limit:g}")
+    official = protocols.load_protocol(protocol_name)
+    protocol = protocols.adjusted(official, n=n, epsilon=eps, indices=None)
+    datasets = [check_dataset_name(dataset_name)] if dataset_name else list(official.datasets)
+    files = tuple(name for name in models if ".py:" in name)
+    subjects = _subjects(",".join(name for name in models if name not in files), files, "softmax", datasets, official)
+    committed = protocol == official and protocol_name == "standard" and not files
+    folder = out or leaderboards() / ("results" if committed else "runs")
+    for result in certify(CertifyRequest(protocol, subjects, method, folder, data, time_limit, quiet)):
+        print(sentence(result))
+    print(f"certificates in {folder / protocol.name}")
 
 
 @cli.command("report")

@@ -20,6 +20,10 @@ from robustboard.benchmark.errors import InputError
 SCHEMA: Final = "robustboard/cell/1"
 SCHEMA_FILE = "cell.schema.json"
 MANIFEST_FILE = "manifest.json"
+CERTIFICATE_FILES = ("certified.json", "exact.json")
+"""Certificates lie beside the cells; their contract is `certify/record.py`'s."""
+CERTIFICATE_SCHEMA_FILE = "certified.schema.json"
+_NO_CELLS = (SCHEMA_FILE, MANIFEST_FILE, CERTIFICATE_SCHEMA_FILE, *CERTIFICATE_FILES)
 _CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 Flag = Literal[0, 1]
@@ -254,9 +258,7 @@ _MANIFEST = TypeAdapter(Manifest)
 
 def write_cell(result: CellResult, path: Path) -> None:
     """Write atomically; `write_schema` puts the contract beside the results."""
-    blocks: dict[str, Any] = _CELL.dump_python(result, mode="json")
-    lines = [f" {json.dumps(key)}: {_block(value)}" for key, value in blocks.items()]
-    write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    write_atomically(path, json_by_line(_CELL.dump_python(result, mode="json")))
 
 
 def read_cell(path: Path) -> CellResult:
@@ -264,7 +266,7 @@ def read_cell(path: Path) -> CellResult:
     try:
         return _CELL.validate_json(path.read_bytes())
     except (OSError, ValidationError) as trouble:
-        raise InputError(f"{path} is no result of this program: {_first_line(trouble)}") from trouble
+        raise InputError(f"{path} is no result of this program: {first_trouble(trouble)}") from trouble
 
 
 def write_schema(folder: Path) -> None:
@@ -280,7 +282,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         return _MANIFEST.validate_json(path.read_bytes())
     except (OSError, ValidationError) as trouble:
-        raise InputError(f"{path} is no manifest of this program: {_first_line(trouble)}") from trouble
+        raise InputError(f"{path} is no manifest of this program: {first_trouble(trouble)}") from trouble
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -305,7 +307,7 @@ def read_folder(folder: Path) -> tuple[list[CellResult], list[str]]:
     """Every readable cell below `folder`, in the order of paths, and one sentence a file that is not one."""
     cells, troubles = [], []
     for path in sorted(folder.rglob("*.json")):
-        if path.name in (SCHEMA_FILE, MANIFEST_FILE) or path.name.startswith("."):
+        if path.name in _NO_CELLS or path.name.startswith("."):
             continue
         try:
             cells.append(read_cell(path))
@@ -328,6 +330,12 @@ def read_manifests(folder: Path) -> tuple[list[Manifest], list[str]]:
     return manifests, troubles
 
 
+def json_by_line(blocks: Mapping[str, Any]) -> str:
+    """JSON with a line for every field of every block, so that two versions of a file can be compared."""
+    lines = [f" {json.dumps(key)}: {_block(value)}" for key, value in blocks.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def _block(value: object) -> str:
     if not isinstance(value, Mapping):
         return json.dumps(value)
@@ -335,7 +343,8 @@ def _block(value: object) -> str:
     return "{\n" + ",\n".join(lines) + "\n }"
 
 
-def _first_line(trouble: Exception) -> str:
+def first_trouble(trouble: Exception) -> str:
+    """The first thing that is wrong with a file, in one line."""
     if isinstance(trouble, ValidationError):
         first = trouble.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -1,7 +1,8 @@
 """A model's name is its recipe: `relog-minmaxout_4_2-sigmoid_out` <-> `Recipe(...)`, both ways and total.
 
 The grammar is one optional part after another, in this order, joined by hyphens:
-activation (`relu` or `relog`), pieces (`maxout_k` or `minmaxout_m_k`), head (`sigmoid_out`), adversarial training (`fast_at`).
+activation (`relu` or `relog`), body (`mlp_w_w…`, fully connected with these hidden widths, instead of the data set's
+convolutional network), pieces (`maxout_k` or `minmaxout_m_k`), head (`sigmoid_out`), adversarial training (`fast_at`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal
 Activation = Literal["relu", "relog"]
 Head = Literal["softmax", "sigmoid"]
 
-GRAMMAR = "activation (relu, relog) [-maxout_k | -minmaxout_m_k] [-sigmoid_out] [-fast_at]"
+GRAMMAR = "activation (relu, relog) [-mlp_w_w…] [-maxout_k | -minmaxout_m_k] [-sigmoid_out] [-fast_at]"
 
 
 class RecipeError(ValueError):
@@ -42,15 +43,25 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a model is made of and how it was trained. `str(recipe)` is the model's name within its data set."""
+    """What a model is made of and how it was trained. `str(recipe)` is the model's name within its data set.
+
+    `hidden` are the widths of a fully connected network's hidden layers; without them it is the data set's network.
+    """
 
     activation: Activation = "relu"
+    hidden: tuple[int, ...] = ()
     pieces: Pieces = Pieces()
     head: Head = "softmax"
     fast_at: bool = False
 
+    def __post_init__(self) -> None:
+        if any(width not in range(1, 10_000) for width in self.hidden):
+            raise ValueError(f"no network has hidden layers of widths {self.hidden}")
+
     def __str__(self) -> str:
         parts: list[str] = [self.activation]
+        if self.hidden:
+            parts.append("_".join(["mlp", *map(str, self.hidden)]))
         if self.pieces.group_size > 1:
             parts.append(f"minmaxout_{self.pieces.group_size}_{self.pieces.groups}")
         elif self.pieces.groups > 1:
@@ -84,6 +95,8 @@ def _parse_part(name: str, part: str) -> tuple[str, object]:
         return "head", "sigmoid"
     if part == "fast_at":
         return "fast_at", True
+    if re.fullmatch(r"mlp(_[1-9][0-9]{0,3})+", part):
+        return "hidden", tuple(int(width) for width in part.split("_")[1:])
     if match := re.fullmatch(r"maxout_([2-9]|[1-9][0-9]{1,2})", part):
         return "pieces", Pieces(groups=int(match[1]))
     if match := re.fullmatch(r"minmaxout_([2-9]|[1-9][0-9]{1,2})_([2-9]|[1-9][0-9]{1,2})", part):

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from robustboard.benchmark.certify import record
+from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.results import (
     SCHEMA,
     AttackBlock,
@@ -111,6 +113,40 @@ def make_cell(
             "2024-01-01T00:00:00+00:00",
             "2024-01-01T00:01:00+00:00",
         ),
+    )
+
+
+def make_certificate(
+    model: str = "relu",
+    verdicts: Sequence[record.Verdict] = ("robust",) * 5 + ("undecided",) * 15,
+    *,
+    method: record.MethodName = "crown",
+    eps: float = 0.2,
+    weights: str = "a" * 64,
+    fingerprint: str = "f" * 64,
+    version: int = 1,
+    dataset: str = "digits",
+) -> CertifiedResult:
+    """A certificate that fits the cells of `make_cell`."""
+    n, robust = len(verdicts), list(verdicts).count("robust")
+    exact = method == "exact"
+    return CertifiedResult(
+        schema=record.SCHEMA,
+        identity="0" * 64,
+        protocol=ProtocolBlock("standard", version),
+        dataset=DatasetBlock(dataset, "test", n, list(range(n)), fingerprint, ""),
+        model=record.CertifiedModel(model, weights, "registry"),
+        method=record.MethodBlock(method, 1, eps, eps + 1e-6, [], 60.0 if exact else None, "HiGHS" if exact else ""),
+        outcome=record.CertifiedOutcome(
+            n=n,
+            clean_accuracy=1 - list(verdicts).count("misclassified") / n,
+            certified_accuracy=robust / n,
+            certified_accuracy_ci95=wilson(robust, n),
+            undecided=list(verdicts).count("undecided"),
+            rounding=0.01,
+        ),
+        per_example=record.CertifiedExamples(list(range(n)), list(verdicts), ["crown"] * n, [0.1] * n),
+        environment=make_cell().environment,
     )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from robustboard.benchmark.cascade import CASCADES
+from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import CLASSES
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.report.certificates import checked
 from robustboard.benchmark.results import CellResult, Manifest, NotRun
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
@@ -38,6 +40,7 @@ class Row:
     cells: Mapping[str, CellResult]
     missing: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
+    certificate: CertifiedResult | None = None
 
     def any_cell(self) -> CellResult:
         """The cell with the most examples: it knows the model and its clean accuracy best."""
@@ -79,9 +82,12 @@ def worst_case(cells: Sequence[CellResult]) -> WorstCase:
     return WorstCase(sum(robust.values()), len(robust), names, any(cell.outcome.upper_bound_only for cell in cells))
 
 
-def make_boards(cells: Iterable[CellResult], manifests: Iterable[Manifest]) -> list[Board]:
+def make_boards(
+    cells: Iterable[CellResult], manifests: Iterable[Manifest], certificates: Iterable[CertifiedResult] = ()
+) -> list[Board]:
     """One board a protocol and data set, in the order of names. Cells of different versions of a protocol, of different
-    examples or of different attack parameters never share a board: `InputError` names the difference."""
+    examples or of different attack parameters never share a board: `InputError` names the difference. A certificate stands
+    in its model's row, or the row says why not."""
     plans: dict[str, Manifest] = {}
     for manifest in manifests:
         name = manifest.protocol.name
@@ -92,9 +98,14 @@ def make_boards(cells: Iterable[CellResult], manifests: Iterable[Manifest]) -> l
     for name, manifest in plans.items():
         for dataset in [*manifest.planned, *(row.dataset for row in manifest.not_run)]:
             groups.setdefault((name, dataset), [])
+    proofs: dict[tuple[str, str], list[CertifiedResult]] = {}
+    for certificate in certificates:
+        key = (certificate.protocol.name, certificate.dataset.name)
+        proofs.setdefault(key, []).append(certificate)
+        groups.setdefault(key, [])
     order = ["digits", "mnist", "cifar10"]
     keys = sorted(groups, key=lambda key: (key[0], order.index(key[1]) if key[1] in order else len(order), key[1]))
-    return [_make_board(*key, groups[key], plans.get(key[0])) for key in keys]
+    return [_make_board(*key, groups[key], plans.get(key[0]), proofs.get(key, [])) for key in keys]
 
 
 def unlike(first: CellResult, second: CellResult) -> str | None:
@@ -118,7 +129,13 @@ def unlike(first: CellResult, second: CellResult) -> str | None:
     return None
 
 
-def _make_board(protocol: str, dataset: str, cells: Sequence[CellResult], manifest: Manifest | None) -> Board:
+def _make_board(
+    protocol: str,
+    dataset: str,
+    cells: Sequence[CellResult],
+    manifest: Manifest | None,
+    certificates: Sequence[CertifiedResult],
+) -> Board:
     planned = manifest.planned.get(dataset, {}) if manifest else {}
     by_model: dict[str, list[CellResult]] = {}
     for cell in cells:
@@ -128,14 +145,19 @@ def _make_board(protocol: str, dataset: str, cells: Sequence[CellResult], manife
     attacks = list(dict.fromkeys(name for names in planned.values() for name in names))
     attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
     columns = tuple(name for name in attacks if name not in CASCADES)
-    rows = [_make_row(name, shown, planned.get(name, attacks), stale) for name, (shown, stale) in current.items()]
+    proofs = {name: [proof for proof in certificates if proof.model.name == name] for name in current}
+    rows = [_make_row(name, shown, planned.get(name, attacks), stale, proofs[name]) for name, (shown, stale) in current.items()]
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     # What one folder could not run another may hold.
     not_run = [row for row in not_run if (row.model not in by_model if row.model else not by_model)]
     excused = {row.model for row in not_run}
     absent = [name for name in planned if name not in by_model and name not in excused and "" not in excused]
     gone = [NotRun(dataset, name, "planned, but no result is here: run again") for name in absent]
-    version = manifest.protocol.version if manifest else cells[0].protocol.version
+    told = {*by_model, *(row.model for row in not_run), *absent}
+    alone = sorted({proof.model.name for proof in certificates} - told)
+    gone += [NotRun(dataset, name, "certified, but no attack's result is here: run the attacks") for name in alone]
+    versions = [cell.protocol.version for cell in cells] + [proof.protocol.version for proof in certificates]
+    version = manifest.protocol.version if manifest else versions[0]
     return Board(
         title=manifest.title if manifest else protocol,
         protocol=protocol,
@@ -195,9 +217,16 @@ def _joined(first: Manifest, second: Manifest) -> Manifest:
     return replace(first, planned=planned, not_run=list(dict.fromkeys([*first.not_run, *second.not_run])))
 
 
-def _make_row(model: str, cells: Mapping[str, CellResult], planned: Sequence[str], stale: Sequence[str]) -> Row:
+def _make_row(
+    model: str,
+    cells: Mapping[str, CellResult],
+    planned: Sequence[str],
+    stale: Sequence[str],
+    certificates: Sequence[CertifiedResult],
+) -> Row:
     missing = tuple(name for name in planned if name not in cells)
-    return Row(model, cells, missing, (*marks(cells), *stale))
+    certificate, troubles = checked(certificates, list(cells.values()))
+    return Row(model, cells, missing, (*marks(cells), *stale, *troubles), certificate)
 
 
 def marks(cells: Mapping[str, CellResult]) -> list[str]:

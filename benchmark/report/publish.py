@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustboard.benchmark.certify.record import read_certificates
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.report.tables import render
@@ -27,7 +28,7 @@ def publish(folders: Sequence[Path], style: str, write: Path | None = None, into
 
     Raises `InputError` when there is nothing to report.
     """
-    cells, troubles, manifests = [], [], []
+    cells, troubles, manifests, certificates = [], [], [], []
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"there is no folder {folder}: name one that robustboard run wrote")
@@ -37,7 +38,10 @@ def publish(folders: Sequence[Path], style: str, write: Path | None = None, into
         plans, unread = read_manifests(folder)
         manifests += plans
         troubles += unread
-    boards = make_boards(cells, manifests)
+        proofs, unread = read_certificates(folder)
+        certificates += proofs
+        troubles += unread
+    boards = make_boards(cells, manifests, certificates)
     if not boards:
         told = f" ({'; '.join(troubles)})" if troubles else ""
         raise InputError(f"there is nothing to report in {', '.join(map(str, folders))}{told}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.report.board import Board, Row, WorstCase
 from robustboard.benchmark.report.optimality import optimalities
@@ -22,6 +23,10 @@ LEGEND = (
     "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. max_confidence "
     "failure: the share of examples that end wrong with a confidence above ½, high is bad. s/example: all attacks together. "
     "▲: see the marks below the table."
+)
+
+CERTIFIED = (
+    "certified L∞: proved by bounds to be robust against every attack within ε, a lower bound; with = the exact robust accuracy. "
 )
 
 
@@ -43,7 +48,8 @@ def _render_board(board: Board, style: str) -> str:
         table = _stacked(_headers(board), rows, width)
     if rows:
         lines += [table, ""]
-        lines += [LEGEND if markdown else textwrap.fill(LEGEND.replace("**", ""), width), ""]
+        legend = LEGEND.replace("▲:", f"{CERTIFIED}▲:") if _has_certificates(board) else LEGEND
+        lines += [legend if markdown else textwrap.fill(legend.replace("**", ""), width), ""]
     lines += _optimality_lines(board, "github" if markdown else "simple")
     bullet = "- " if markdown else "  "
     lines += [f"{bullet}▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
@@ -117,7 +123,7 @@ def _escaped(cell: str) -> str:
 def _headers(board: Board) -> list[str]:
     names = ["model", "parameters", "clean"]
     names += [_header(board, attack) for attack in board.attacks]
-    names += ["worst L∞", "worst L2"]
+    names += ["worst L∞", *(["certified L∞"] if _has_certificates(board) else []), "worst L2"]
     if "cw" in board.attacks:
         names.append("cw median L2")
     if "jsma" in board.attacks:
@@ -143,7 +149,10 @@ def _cells(row: Row, board: Board) -> list[str]:
         _share(right, best.outcome.n, wilson(right, best.outcome.n)),
     ]
     columns += [_attack_cell(row.cells.get(attack)) for attack in board.attacks]
-    columns += [_worst_cell(row.worst_case("linf")), _worst_cell(row.worst_case("l2"))]
+    columns.append(_worst_cell(row.worst_case("linf")))
+    if _has_certificates(board):
+        columns.append(_certified_cell(row.certificate))
+    columns.append(_worst_cell(row.worst_case("l2")))
     if "cw" in board.attacks:
         columns.append(_median(row.cells.get("cw"), 3))
     if "jsma" in board.attacks:
@@ -167,6 +176,18 @@ def _worst_cell(worst: WorstCase | None) -> str:
         return "–"
     text = _share(worst.robust, worst.n, worst.interval)
     return f"≤ {text} ▲" if worst.upper_bound_only else text
+
+
+def _has_certificates(board: Board) -> bool:
+    return any(row.certificate is not None for row in board.rows)
+
+
+def _certified_cell(certificate: CertifiedResult | None) -> str:
+    if certificate is None:
+        return "–"
+    outcome = certificate.outcome
+    share = _share(len(certificate.robust), outcome.n, outcome.certified_accuracy_ci95)
+    return f"{'=' if certificate.is_exact else '≥'} {share}"
 
 
 def _share(count: int, n: int, interval: tuple[float, float]) -> str:

@@ -1,0 +1,17 @@
+"""Fully connected networks, small enough that what they do within a ball can be computed exactly."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from robustboard.models.architectures.blocks import linear_unit, narrowed
+from robustboard.models.recipe import Recipe
+
+
+def mlp_network(features: int, recipe: Recipe, *, relog_n: float) -> nn.Module:
+    """Images of `features` features, flattened, through the recipe's hidden layers to 10 logits."""
+    widths = [narrowed(width, recipe) for width in recipe.hidden]
+    layers = [
+        linear_unit(before, after, recipe, relog_n=relog_n) for before, after in zip([features, *widths], widths, strict=False)
+    ]
+    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], 10))
