@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from robustboard.attacks.attack import AttackCard, attack_cards
+from robustboard.attacks.attack import AttackCard
+from robustboard.attacks.libraries.library import all_cards, missing_distribution
 from robustboard.attacks.losses import Head
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.errors import InputError, suggest
@@ -32,7 +33,6 @@ class PlannedAttack:
     parameters: Mapping[str, Any]
     threat: Threat
     indices: Sequence[int]
-    implementation: str = "robustboard"
 
     def bound(self, head: Head) -> BoundAttack:
         """The attack ready to be called, told the model's head if it asks for it."""
@@ -73,7 +73,7 @@ class Cell:
             "indices": list(self.attack.indices),
             "attack": self.attack.card.name,
             "attack version": self.attack.card.version,
-            "implementation": self.attack.implementation,
+            "implementation": self.attack.card.implementation,
             "parameters": dict(self.attack.parameters),
             "norm": self.attack.threat.norm,
             "epsilon": self.attack.threat.epsilon,
@@ -97,18 +97,22 @@ def build(subject: Subject) -> BuiltModel:
 
 
 def chosen_attacks(protocol: Protocol, names: Sequence[str] | None) -> list[AttackCard]:
-    """The attacks of a run: the protocol's, or those named. Raises `InputError` for one that does not exist."""
-    cards = attack_cards()
+    """The attacks of a run: the protocol's, or those named. Raises `InputError` for one that does not exist, or whose library
+    is not installed."""
+    cards = all_cards()
     wanted = list(dict.fromkeys(names or protocol.attacks))
     for name in wanted:
         if name not in cards:
             raise InputError(f"there is no attack {name!r}{suggest(name, cards)}; the attacks are {', '.join(cards)}")
+        missing = missing_distribution(cards[name])
+        if missing:
+            raise InputError(f"the attack {name!r} needs the package {missing}, which is not installed: make libraries")
     return [cards[name] for name in wanted]
 
 
 def plan_attack(protocol: Protocol, card: AttackCard, data_set: Dataset) -> PlannedAttack:
     """An attack with the protocol's strength for a data set. Raises `InputError` when the protocol's numbers cannot work."""
-    given = protocol.parameters(data_set.name, card.name)
+    given = protocol.parameters(data_set.name, card)
     parameters = {**card.parameters(), **given}
     try:
         card.check_parameters(given)

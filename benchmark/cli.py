@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from tabulate import tabulate
 
-from robustboard.attacks.attack import attack_cards
+from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
@@ -180,14 +180,14 @@ def models_command(as_json: bool) -> None:
 @cli.command("attacks")
 @click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
 def attacks_command(as_json: bool) -> None:
-    """List the attacks."""
-    cards = attack_cards().values()
+    """List the attacks, and those of the libraries."""
+    cards = all_cards().values()
     if as_json:
-        keys = ("name", "norm", "aim", "version", "source", "needs_gradient")
+        keys = ("name", "norm", "aim", "implementation", "version", "source", "needs_gradient")
         print(json.dumps([{key: getattr(c, key) for key in keys} | {"parameters": c.parameters()} for c in cards], indent=1))
         return
-    rows = [[c.name, c.norm, c.aim, c.version, c.source] for c in cards]
-    print(tabulate(rows, headers=["attack", "norm", "aim", "version", "source"], disable_numparse=True))
+    rows = [[c.name, c.norm, c.aim, c.implementation, c.version, c.source] for c in cards]
+    print(tabulate(rows, headers=["attack", "norm", "aim", "implementation", "version", "source"], disable_numparse=True))
 
 
 @cli.command("protocols")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -199,13 +199,20 @@ def _write_plan(request: Request, cards: Sequence[AttackCard]) -> None:
     for subject in request.subjects:
         attacks = planned.setdefault(subject.dataset, {}).setdefault(subject.name, [])
         wanted = dict.fromkeys([*attacks, *(card.name for card in cards)])
-        order = request.protocol.attacks
-        planned[subject.dataset][subject.name] = sorted(
-            wanted, key=lambda name: order.index(name) if name in order else len(order)
-        )
+        planned[subject.dataset][subject.name] = _in_order(wanted, request.protocol.attacks)
     block = ProtocolBlock(request.protocol.name, request.protocol.version)
     write_manifest(Manifest(block, request.protocol.title, planned, list(old.not_run) if old else []), request.folder)
     write_schema(request.folder)
+
+
+def _in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    """The protocol's order; a library's attack stands beside the attack here that does the same."""
+
+    def place(name: str) -> tuple[int, bool]:
+        own = name.rpartition(":")[2]
+        return order.index(own) if own in order else len(order), ":" in name
+
+    return sorted(names, key=place)
 
 
 def _write_outcome(request: Request, not_run: Sequence[NotRun]) -> None:

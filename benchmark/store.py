@@ -164,7 +164,7 @@ def assemble(cell: Cell, clean: Clean, batches: Sequence[BatchRecord], device: s
         ),
         attack=AttackBlock(
             attack.card.name,
-            attack.implementation,
+            attack.card.implementation,
             attack.card.version,
             attack.threat.norm,
             attack.threat.aim,
