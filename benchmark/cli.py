@@ -12,10 +12,13 @@ from tabulate import tabulate
 
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
+from robustboard.benchmark.canaries import grades
+from robustboard.benchmark.canaries.run import canaries, chosen_cards, grade_all
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.benchmark.report.publish import Published, publish
+from robustboard.benchmark.results import CANARIES_FILE
 from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
 from robustboard.benchmark.training import train_model
@@ -188,6 +191,36 @@ def attacks_command(as_json: bool) -> None:
         return
     rows = [[c.name, c.norm, c.aim, c.implementation, c.version, c.source] for c in cards]
     print(tabulate(rows, headers=["attack", "norm", "aim", "implementation", "version", "source"], disable_numparse=True))
+
+
+@cli.command("canaries")
+@click.argument("names", metavar="[ATTACK]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Every grade, as JSON.")
+@click.option(
+    "--write", is_flag=True, help="Also write leaderboards/canaries.md and canaries.json; named attacks replace theirs."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for --write; default: leaderboards/ of the checkout, beside the results.",
+)
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+def canaries_command(names: tuple[str, ...], as_json: bool, write: bool, out: Path | None, workers: int) -> None:
+    """Grade implementations, ours and the libraries', on models with known answers; default: all that are installed."""
+
+    cards, notes = chosen_cards(names)
+    found: list[grades.Grade] = []
+    for card, mine in zip(cards, grade_all(cards, min(workers, len(cards))), strict=True):
+        found += mine
+        print(f"{grades.summary(mine, card.name, grades.card_version(card))}", file=sys.stderr, flush=True)
+    for note in notes:
+        print(note, file=sys.stderr)
+    if write:
+        folder = out or leaderboards()
+        kept = [grade for grade in grades.read_grades(folder / CANARIES_FILE) if names and grade.implementation not in names]
+        legend = {canary.name: canary.asks for canary in canaries().values()}
+        grades.write_grades([*kept, *found], legend, notes, folder)
+    print(grades.as_json(found) if as_json else grades.lines(found))
 
 
 @cli.command("protocols")

@@ -20,6 +20,8 @@ from robustboard.benchmark.errors import InputError
 SCHEMA: Final = "robustboard/cell/1"
 SCHEMA_FILE = "cell.schema.json"
 MANIFEST_FILE = "manifest.json"
+CANARIES_FILE = "canaries.json"
+"""The grades of the attacks' implementations, beside the results: no cell."""
 _CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 Flag = Literal[0, 1]
@@ -303,7 +305,7 @@ def read_folder(folder: Path) -> tuple[list[CellResult], list[str]]:
     """Every readable cell below `folder`, in the order of paths, and one sentence a file that is not one."""
     cells, troubles = [], []
     for path in sorted(folder.rglob("*.json")):
-        if path.name in (SCHEMA_FILE, MANIFEST_FILE) or path.name.startswith("."):
+        if path.name in (SCHEMA_FILE, MANIFEST_FILE, CANARIES_FILE) or path.name.startswith("."):
             continue
         try:
             cells.append(read_cell(path))

@@ -108,8 +108,9 @@ def jsma(
     theta: float = 0.1,
     targets: Tensor | None = None,
 ) -> Proposal:
-    """Pairs of features by `theta` a step, towards a random wrong class or `targets`; γ is `epsilon` over the features."""
-    gamma = min(1.0, epsilon / images[0].numel())
+    """Pairs of features by `theta` a step, towards a random wrong class or `targets`, at most `epsilon` features."""
+    # The library stops when more than the share γ has changed, which is a pair too late.
+    gamma = max(0.0, (epsilon - 2) / images[0].numel())
     return _run("SaliencyMapMethod", model, images, targets, int(epsilon) // 2, theta=theta, gamma=gamma, verbose=False)
 
 

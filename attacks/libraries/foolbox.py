@@ -28,11 +28,9 @@ def _run(
 
 
 @register("foolbox:fgsm", norm="linf", aim="budget", source="foolbox LinfFastGradientAttack, cross-entropy")
-def fgsm(
-    model: Model, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float, targets: Tensor | None = None
-) -> Proposal:
-    """One step of ε along the sign of the cross-entropy's gradient."""
-    return _run("LinfFastGradientAttack", model, images, labels, targets, epsilon, 1)
+def fgsm(model: Model, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
+    """One step of ε along the sign of the cross-entropy's gradient; the library's takes no targets."""
+    return _run("LinfFastGradientAttack", model, images, labels, None, epsilon, 1)
 
 
 @register(

@@ -17,6 +17,7 @@ import importlib.metadata
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def register(name: str, *, shared: tuple[str, ...] = (), **card: Any) -> Callabl
         @functools.wraps(function)
         def attack(model: Model, images: Tensor, labels: Tensor, keys: Tensor, **parameters: Any) -> Proposal:
             with isolated(model, keys):
-                return function(model, images, labels, keys, **parameters)
+                made = function(model, images, labels, keys, **parameters)
+            return replace(made, images=made.images.detach())
 
         _cards[name] = AttackCard(name=name, function=attack, version=1, implementation=implementation, shared=shared, **card)
         return function
@@ -131,7 +133,7 @@ def count_classes(model: Model, images: Tensor) -> int:
 
 def proposed(images: Tensor, candidates: Tensor, iterations: int) -> Proposal:
     """The library's candidates; it does not say how many iterations an example took, so it is the number asked for."""
-    return Proposal(candidates.detach(), torch.full((len(images),), iterations, dtype=torch.int64, device=images.device))
+    return Proposal(candidates, torch.full((len(images),), iterations, dtype=torch.int64, device=images.device))
 
 
 def _version(library: str) -> str | None:
