@@ -1,5 +1,6 @@
 # make benchmark   set up .venv, attack the quick models, print the tables
 # make test        set up .venv, run the tests
+# make libraries   add ART and adv-lib, whose attacks can then be compared with those here
 # Set ROBUSTBOARD_DATA=FOLDER for MNIST and CIFAR-10; without it they are downloaded, or their rows say why not.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ RUN := leaderboards/runs
 LAYOUT := $(shell find src attacks models benchmark \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' \) | sort | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(LAYOUT)
 
-.PHONY: benchmark test setup smoke lint train leaderboards clean
+.PHONY: benchmark test libraries canaries setup smoke lint train leaderboards clean
 
 benchmark: $(READY)
 	$(BIN)/robustboard run --protocol quick
@@ -48,6 +49,19 @@ $(READY): pyproject.toml constraints.txt
 		--config-settings editable_mode=strict --editable '.[dev]'
 	rm -f $(VENV)/.ready-*
 	touch $@
+
+# ART and adv-lib, whose attacks then stand beside those here.
+libraries: $(VENV)/.libraries
+
+$(VENV)/.libraries: $(READY)
+	PIP_CONSTRAINT=$(CURDIR)/build-constraints.txt $(BIN)/python -m pip install --quiet --no-deps visdom==0.2.4
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+		--config-settings editable_mode=strict --editable '.[dev,libraries]'
+	touch $@
+
+# The committed grades of every implementation on the models with known answers.
+canaries: $(READY) libraries
+	$(BIN)/robustboard canaries --write
 
 clean:
 	rm -rf $(VENV) build *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

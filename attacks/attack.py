@@ -56,6 +56,8 @@ class AttackCard:
     `preset`: the parameters that make this name (the loss of `fgsm_ce`). `epsilon` is in units of `norm`; an attack
     with the aim "minimum" is told ε only to report at it. `check` refuses, by ValueError, parameters that cannot work;
     it takes those it needs by name. A `head` parameter is filled in from the model, a `norm` parameter from the card.
+    `implementation` says whose code it is, a library's with its version; `shared` names those parameters of a library's
+    attack that mean the same as those of the attack here, so that a protocol's numbers hold for both.
     """
 
     name: str
@@ -67,6 +69,13 @@ class AttackCard:
     needs_gradient: bool = True
     preset: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[..., None] | None = None
+    implementation: str = "robustboard"
+    shared: tuple[str, ...] = ()
+
+    @property
+    def own_name(self) -> str:
+        """The name of the attack here that does the same: "cw" for "torchattacks:cw", its own name for all others."""
+        return self.name.rpartition(":")[2]
 
     def parameters(self) -> dict[str, Any]:
         """Every parameter a protocol may set, with its default; what only bounds memory is not among them."""

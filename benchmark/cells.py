@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from robustboard.attacks.attack import attack_cards
+from robustboard.attacks.libraries.library import all_cards, missing_distribution
 from robustboard.attacks.losses import Head
 from robustboard.benchmark.cascade import CASCADE_VERSION, CASCADES, Stage, cascade
 from robustboard.benchmark.datasets import Dataset
@@ -107,14 +107,18 @@ def build(subject: Subject) -> BuiltModel:
 
 def chosen_attacks(protocol: Protocol, names: Sequence[str] | None) -> list[str]:
     """The attacks of a run: the protocol's, or those named; worst cases come last. Raises `InputError` for one that does not
-    exist, or for a worst case of which the protocol does not say how it is found."""
+    exist, whose library is not installed, or for a worst case of which the protocol does not say how it is found."""
+    cards = all_cards()
     wanted = list(dict.fromkeys(names or protocol.attacks))
-    known = [*attack_cards(), *CASCADES]
+    known = [*cards, *CASCADES]
     for name in wanted:
         if name not in known:
             raise InputError(f"there is no attack {name!r}{suggest(name, known)}; the attacks are {', '.join(known)}")
         if name in CASCADES and name not in protocol.cascades:
             raise InputError(f"protocol {protocol.name} has no cascade of attacks for {name}: add one, or leave {name} out")
+        missing = None if name in CASCADES else missing_distribution(cards[name])
+        if missing:
+            raise InputError(f"the attack {name!r} needs the package {missing}, which is not installed: make libraries")
     return sorted(wanted, key=lambda name: name in CASCADES)
 
 
@@ -123,15 +127,19 @@ def plan_attack(protocol: Protocol, name: str, data_set: Dataset) -> PlannedAtta
     indices = protocol.examples(data_set.name, name, len(data_set.labels))
     if name in CASCADES:
         return _plan_cascade(protocol, name, data_set, indices)
-    card = attack_cards()[name]
-    given = protocol.parameters(data_set.name, name)
+    card = all_cards()[name]
+    given = protocol.parameters(data_set.name, card)
     try:
         card.check_parameters(given)
     except ValueError as trouble:
         raise InputError(f"protocol {protocol.name}, {data_set.name}: {trouble}") from trouble
     parameters = {**card.parameters(), **given}
     threat = protocol.threat(data_set.name, card, data_set.images[0].numel())
-    return PlannedAttack(name, card.version, parameters, threat, indices, lambda head: card.bind(head, **parameters))
+
+    def bind(head: Head) -> BoundAttack:
+        return card.bind(head, **parameters)
+
+    return PlannedAttack(name, card.version, parameters, threat, indices, bind, card.implementation)
 
 
 def _plan_cascade(protocol: Protocol, name: str, data_set: Dataset, indices: Sequence[int]) -> PlannedAttack:

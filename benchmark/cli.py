@@ -11,9 +11,11 @@ from typing import get_args
 import click
 from tabulate import tabulate
 
-from robustboard.attacks.attack import attack_cards
+from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.adversarials import Adversarials, read_adversarials
+from robustboard.benchmark.canaries import grades
+from robustboard.benchmark.canaries.run import canaries, chosen_cards, grade_all
 from robustboard.benchmark.certify.methods import TIME_LIMIT_S
 from robustboard.benchmark.certify.record import MethodName
 from robustboard.benchmark.certify.run import CertifyRequest, certify, sentence
@@ -21,6 +23,7 @@ from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.benchmark.report.publish import Published, publish
+from robustboard.benchmark.results import CANARIES_FILE
 from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
 from robustboard.benchmark.training import train_model
@@ -236,14 +239,44 @@ def models_command(as_json: bool) -> None:
 @cli.command("attacks")
 @click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
 def attacks_command(as_json: bool) -> None:
-    """List the attacks."""
-    cards = attack_cards().values()
+    """List the attacks, and those of the libraries."""
+    cards = all_cards().values()
     if as_json:
-        keys = ("name", "norm", "aim", "version", "source", "needs_gradient")
+        keys = ("name", "norm", "aim", "implementation", "version", "source", "needs_gradient")
         print(json.dumps([{key: getattr(c, key) for key in keys} | {"parameters": c.parameters()} for c in cards], indent=1))
         return
-    rows = [[c.name, c.norm, c.aim, c.version, c.source] for c in cards]
-    print(tabulate(rows, headers=["attack", "norm", "aim", "version", "source"], disable_numparse=True))
+    rows = [[c.name, c.norm, c.aim, c.implementation, c.version, c.source] for c in cards]
+    print(tabulate(rows, headers=["attack", "norm", "aim", "implementation", "version", "source"], disable_numparse=True))
+
+
+@cli.command("canaries")
+@click.argument("names", metavar="[ATTACK]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Every grade, as JSON.")
+@click.option(
+    "--write", is_flag=True, help="Also write leaderboards/canaries.md and canaries.json; named attacks replace theirs."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for --write; default: leaderboards/ of the checkout, beside the results.",
+)
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
+def canaries_command(names: tuple[str, ...], as_json: bool, write: bool, out: Path | None, workers: int) -> None:
+    """Grade implementations, ours and the libraries', on models with known answers; default: all that are installed."""
+
+    cards, notes = chosen_cards(names)
+    found: list[grades.Grade] = []
+    for card, mine in zip(cards, grade_all(cards, min(workers, len(cards))), strict=True):
+        found += mine
+        print(f"{grades.summary(mine, card.name, grades.card_version(card))}", file=sys.stderr, flush=True)
+    for note in notes:
+        print(note, file=sys.stderr)
+    if write:
+        folder = out or leaderboards()
+        kept = [grade for grade in grades.read_grades(folder / CANARIES_FILE) if names and grade.implementation not in names]
+        legend = {canary.name: canary.asks for canary in canaries().values()}
+        grades.write_grades([*kept, *found], legend, notes, folder)
+    print(grades.as_json(found) if as_json else grades.lines(found))
 
 
 @cli.command("protocols")

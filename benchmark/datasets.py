@@ -147,7 +147,7 @@ def _to_float(pixels: npt.NDArray[np.uint8]) -> Tensor:
 
 
 def _mnist(split: Split, folder: Path) -> Dataset:
-    from robustboard.benchmark.torchvision_compatibility import torchvision  # noqa: PLC0415  (slow to import)
+    from robustboard.torchvision_compatibility import torchvision  # noqa: PLC0415  (slow to import)
 
     data = torchvision.datasets.MNIST(str(folder), train=split == "train", download=False)
     expected = 60_000 if split == "train" else 10_000
@@ -170,7 +170,7 @@ def _digits(split: Split) -> Dataset:
 def _download(name: str, folder: Path) -> None:
     """Fetch a data set with torchvision, which checks the md5 sums. Gives up on a silent host after ten seconds."""
     _require_reachable(_HOSTS[name])
-    from robustboard.benchmark.torchvision_compatibility import torchvision  # noqa: PLC0415  (slow to import)
+    from robustboard.torchvision_compatibility import torchvision  # noqa: PLC0415  (slow to import)
 
     fetch: Callable[..., object] = torchvision.datasets.MNIST if name == "mnist" else torchvision.datasets.CIFAR10
     before = socket.getdefaulttimeout()

@@ -63,6 +63,7 @@ class CountedModel(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.training = network.training
         self.forwards = 0
         self.backwards = 0
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from robustboard.attacks.attack import AttackCard, attack_cards
+from robustboard.attacks.attack import AttackCard
+from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.judge import Threat
@@ -68,13 +69,14 @@ class Protocol:
         return self.datasets[dataset]
 
     def examples(self, dataset: str, attack: str, available: int) -> list[int]:
-        """The test-set positions an attack is given. Raises `InputError` when there are not that many."""
+        """The test-set positions an attack is given, a library's the same as the attack here. Raises `InputError` when there are
+        not that many."""
         if self.indices is not None:
             if self.indices and max(self.indices) >= available:
                 raise InputError(f"--indices asks for example {max(self.indices)}; {dataset} has {available} test examples")
             return list(self.indices)
         plan = self.plan(dataset)
-        n = plan.fewer.get(attack, plan.n)
+        n = plan.fewer.get(attack, plan.fewer.get(attack.rpartition(":")[2], plan.n))
         if n > available:
             raise InputError(f"n = {n} is larger than {dataset}'s test set of {available} examples: give a smaller --n")
         return list(range(n))
@@ -85,9 +87,12 @@ class Protocol:
         epsilon = {"linf": plan.linf, "l2": plan.l2, "l0": math.floor(plan.gamma * features)}[card.norm]
         return Threat(card.norm, epsilon, card.aim)
 
-    def parameters(self, dataset: str, attack: str) -> Mapping[str, Parameter]:
-        """The parameters this protocol gives an attack; the others are its defaults."""
-        return self.plan(dataset).attacks.get(attack, {})
+    def parameters(self, dataset: str, card: AttackCard) -> Mapping[str, Parameter]:
+        """The parameters this protocol gives an attack; the others are its defaults. A library's attack is given those of
+        the attack here, too, as far as they mean the same."""
+        given = self.plan(dataset).attacks
+        like = given.get(card.own_name, {})
+        return {**{name: like[name] for name in card.shared if name in like}, **given.get(card.name, {})}
 
 
 _PROTOCOL = TypeAdapter(Protocol)
@@ -163,9 +168,9 @@ def digest(protocol: Protocol) -> str:
     del content["version"]
     if not protocol.cascades:  # as the digests of older protocols, which had none, were made
         del content["cascades"]
-    cards = attack_cards()
+    cards = all_cards()
     for name in protocol.datasets:
-        given = {attack: protocol.parameters(name, attack) for attack in _run_attacks(protocol)}
+        given = {attack: protocol.parameters(name, cards[attack]) for attack in _run_attacks(protocol)}
         content["datasets"][name]["attacks"] = {key: {**cards[key].parameters(), **values} for key, values in given.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -181,7 +186,7 @@ def _check(protocol: Protocol, path: Path) -> None:
         raise InputError(f"protocol file {path}: {protocol.name!r} cannot name a folder of results")
     if not protocol.attacks or not protocol.datasets:
         raise InputError(f"protocol file {path}: it needs at least one attack and one data set")
-    cards = attack_cards()
+    cards = all_cards()
     stages = [stage for stages in protocol.cascades.values() for stage in stages]
     tuned = [name for plan in protocol.datasets.values() for name in plan.attacks]
     sized = [name for plan in protocol.datasets.values() for name in plan.fewer]
@@ -200,7 +205,7 @@ def _check_cascades(protocol: Protocol, path: Path) -> None:
     for name, stages in protocol.cascades.items():
         if name not in CASCADES:
             raise InputError(f"protocol file {path}: there is no worst case {name!r}{suggest(name, CASCADES)}")
-        norms = {attack_cards()[stage].norm for stage in stages}
+        norms = {all_cards()[stage].norm for stage in stages}
         if norms != {CASCADES[name]}:
             wrong = f"its stages are {', '.join(sorted(norms))}" if norms else "it has no stages"
             raise InputError(f"protocol file {path}: {name} is for {CASCADES[name]}, {wrong}")

@@ -23,7 +23,9 @@ MANIFEST_FILE = "manifest.json"
 CERTIFICATE_FILES = ("certified.json", "exact.json")
 """Certificates lie beside the cells; their contract is `certify/record.py`'s."""
 CERTIFICATE_SCHEMA_FILE = "certified.schema.json"
-_NO_CELLS = (SCHEMA_FILE, MANIFEST_FILE, CERTIFICATE_SCHEMA_FILE, *CERTIFICATE_FILES)
+CANARIES_FILE = "canaries.json"
+"""The grades of the attacks' implementations, beside the results: no cell."""
+_NO_CELLS = (SCHEMA_FILE, MANIFEST_FILE, CERTIFICATE_SCHEMA_FILE, CANARIES_FILE, *CERTIFICATE_FILES)
 _CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 Flag = Literal[0, 1]

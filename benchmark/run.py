@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -217,13 +217,20 @@ def _write_plan(request: Request, names: Sequence[str]) -> None:
         attacks = planned.setdefault(subject.dataset, {}).setdefault(subject.name, [])
         from_files = [file_attack(given, norm) for given in request.adversarials for norm in FILE_NORMS]
         wanted = dict.fromkeys([*attacks, *names, *from_files])
-        order = request.protocol.attacks
-        planned[subject.dataset][subject.name] = sorted(
-            wanted, key=lambda name: order.index(name) if name in order else len(order)
-        )
+        planned[subject.dataset][subject.name] = _in_order(wanted, request.protocol.attacks)
     block = ProtocolBlock(request.protocol.name, request.protocol.version)
     write_manifest(Manifest(block, request.protocol.title, planned, list(old.not_run) if old else []), request.folder)
     write_schema(request.folder)
+
+
+def _in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    """The protocol's order; a library's attack stands beside the attack here that does the same."""
+
+    def place(name: str) -> tuple[int, bool]:
+        own = name.rpartition(":")[2]
+        return order.index(own) if own in order else len(order), ":" in name
+
+    return sorted(names, key=place)
 
 
 def _write_outcome(request: Request, not_run: Sequence[NotRun]) -> None:

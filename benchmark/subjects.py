@@ -197,7 +197,7 @@ def _robustbench_model(dataset: str, threat: str, name: str) -> nn.Module:
 
 
 def _import_robustbench() -> ModuleType:
-    importlib.import_module("robustboard.benchmark.torchvision_compatibility")
+    importlib.import_module("robustboard.torchvision_compatibility")
     # robustbench 1.1.1 imports `autoattack`; what its requirements install is the same code under the name `pyautoattack`.
     if importlib.util.find_spec("autoattack") is None:
         for part in ("", ".state"):

@@ -41,9 +41,9 @@ def torchattacks() -> ModuleType:
     """The library. It imports torchvision, which beside a CPU build of torch needs the benchmark's help first."""
     import torchattacks as library  # noqa: PLC0415
 
-    import robustboard.benchmark.torchvision_compatibility  # noqa: PLC0415
+    import robustboard.torchvision_compatibility  # noqa: PLC0415
 
-    assert robustboard.benchmark.torchvision_compatibility
+    assert robustboard.torchvision_compatibility
     return library
 
 

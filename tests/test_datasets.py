@@ -14,7 +14,7 @@ import torch
 from robustboard.benchmark import cifar10, datasets
 from robustboard.benchmark.datasets import DATASETS, Dataset, load_dataset
 from robustboard.benchmark.errors import DataNotFoundError, InputError
-from robustboard.benchmark.torchvision_compatibility import torchvision
+from robustboard.torchvision_compatibility import torchvision
 
 # The digits' split can never move: results of different years are compared on it.
 DIGITS_TEST_FINGERPRINT = "e8ed5feb7c6072a5f3d51d314a8e7d3f35d2de85f855dd373abdd29e2b5dfd2c"

@@ -51,7 +51,7 @@ def test_every_attack_of_a_shipped_protocol_takes_its_parameters(protocol: Proto
     cards = attack_cards()
     for dataset in protocol.datasets:
         for name in {*protocol.attacks, *protocol.plan(dataset).attacks}:
-            cards[name].bind(**protocol.parameters(dataset, name))
+            cards[name].bind(**protocol.parameters(dataset, cards[name]))
 
 
 @shipped
@@ -59,7 +59,8 @@ def test_iterated_attacks_of_a_shipped_protocol_can_reach_the_border_of_the_ball
     # steps · step · ε < ε would leave part of the ball out of reach, and call it robustness.
     for dataset in protocol.datasets:
         for name in ("bim", "bim_ce", "max_confidence"):
-            parameters = {**attack_cards()[name].parameters(), **protocol.parameters(dataset, name)}
+            card = attack_cards()[name]
+            parameters = {**card.parameters(), **protocol.parameters(dataset, card)}
             assert parameters["steps"] * parameters["step"] >= 1, (dataset, name)
 
 

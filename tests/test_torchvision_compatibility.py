@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from robustboard.benchmark import torchvision_compatibility as compatibility
+from robustboard import torchvision_compatibility as compatibility
 
 
 def test_torchvision_is_there() -> None:
@@ -25,7 +25,7 @@ def test_it_imports_whether_or_not_torchvision_does_alone() -> None:
         "except RuntimeError as trouble:\n"
         "    assert 'torchvision::nms' in str(trouble), trouble\n"
         "    alone = False\n"
-        "from robustboard.benchmark import torchvision_compatibility as compatibility\n"
+        "from robustboard import torchvision_compatibility as compatibility\n"
         "assert callable(compatibility.torchvision.datasets.MNIST)\n"
         "assert bool(compatibility._libraries) != alone, (compatibility._libraries, alone)\n"
     )

@@ -1,0 +1,127 @@
+"""An implementation under test, and the ways of calling it: judged as in a run, or bare, to see what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import random
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustboard.attacks.attack import AttackCard, Proposal
+from robustboard.attacks.randomness import make_keys
+from robustboard.benchmark.datasets import Dataset
+from robustboard.benchmark.evaluate import ExampleRecord, Task, evaluate_examples, make_sizer
+from robustboard.benchmark.judge import CountedModel, Threat, Verdict, judge, look_clean, prepared
+
+CPU = torch.device("cpu")
+MODERATE: dict[str, dict[str, Any]] = {
+    "cw": {"start_steps": 50, "steps": 50},
+    "cw_cold": {"searches": 5, "steps": 100, "rate": 0.03, "initial_c": 0.1},
+    "max_confidence": {"steps": 20, "step": 0.1},
+    "torchattacks:square": {"queries": 1000},
+    "foolbox:cw": {"searches": 6, "steps": 200},
+    "art:cw": {"searches": 3},
+    "adv_lib:cw": {"searches": 6, "steps": 200},
+}
+"""Where an attack's defaults would take minutes on the canaries; all others run at their defaults."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An attack's card and the settings that it is graded with."""
+
+    card: AttackCard
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_delta(self, delta: float) -> Contender:
+        """The same with finite differences of `delta`, where it takes any."""
+        more = {"delta": delta} if "delta" in self.card.parameters() else {}
+        return Contender(self.card, {**self.settings, **more})
+
+    def threat(self, epsilon: float) -> Threat:
+        """The rules at a budget."""
+        return Threat(self.card.norm, epsilon, self.card.aim)
+
+    def records(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        epsilon: float,
+        view: Callable[[nn.Module], nn.Module] = lambda network: network,
+    ) -> list[ExampleRecord]:
+        """What a run would record of images (N, C, H, W), in one batch. The attack sees the network through `view`, the judge
+        as it is."""
+        bound = self.card.bind(**self.settings)
+
+        def attack(model: nn.Module, *arguments: Any, **parameters: Any) -> Proposal:
+            return bound(view(model), *arguments, **parameters)
+
+        data = Dataset("canary", "test", images, labels)
+        with prepared(network, CPU) as ready:
+            clean = look_clean(ready, images, labels, "softmax")
+            threat = self.threat(epsilon)
+            task = Task(ready, "softmax", data, range(len(labels)), clean, attack, self.card.name, threat, 0, CPU)
+            batches = list(evaluate_examples(task, range(len(labels)), make_sizer(len(labels), CPU)))
+        return sorted((record for batch in batches for record in batch.examples), key=lambda record: record.index)
+
+    def candidates(
+        self, network: nn.Module, images: Tensor, labels: Tensor, epsilon: float, first: int = 0, **more: Any
+    ) -> tuple[Tensor, Verdict]:
+        """The proposed images and what the judge says of them; `first` is the index of the first, `more` may hold `targets`.
+        Raises what the attack raises."""
+        with prepared(network, CPU) as ready:
+            made = self._call(self.card.function, CountedModel(ready), images, labels, epsilon, first, more)
+            return made.images, judge(ready, images, labels, made.images, self.threat(epsilon), "softmax")
+
+    def leftovers(self, network: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> list[str]:
+        """What a bare call, without the care that is taken of libraries here, changed or kept that is not its own: modes,
+        `.grad`, random states, the graph. An exception of the attack is passed over."""
+        modes = [module.training for module in network.modules()]
+        before = _random_states()
+        with warnings.catch_warnings(record=True):
+            # What it left is the question, not whether it raised.
+            graph = False
+            with contextlib.suppress(Exception):
+                made = self._call(inspect.unwrap(self.card.function), network, images, labels, epsilon, 0, {})
+                graph = made.images.requires_grad
+        after = _random_states()
+        checks = {
+            "modes": [module.training for module in network.modules()] != modes,
+            "parameters' .grad": any(parameter.grad is not None for parameter in network.parameters()),
+            **{f"{name}'s random state": before[name] != after[name] for name in before},
+            "the images, which hold their autograd graph": graph,
+        }
+        return [what for what, changed in checks.items() if changed]
+
+    def _call(
+        self,
+        function: Callable[..., Proposal],
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        epsilon: float,
+        first: int,
+        more: Mapping[str, Any],
+    ) -> Proposal:
+        asked = inspect.signature(self.card.function).parameters
+        told = {name: value for name, value in {"norm": self.card.norm}.items() if name in asked}
+        keys = make_keys(0, torch.arange(first, first + len(labels)), self.card.name)
+        given = {**self.card.preset, **told, **self.settings, **more}
+        return function(model, images.clone(), labels.clone(), keys, epsilon=epsilon, **given)
+
+
+def contender(card: AttackCard) -> Contender:
+    """The attack at moderate strength."""
+    return Contender(card, MODERATE.get(card.name, {}))
+
+
+def _random_states() -> dict[str, object]:
+    return {"torch": torch.get_rng_state().tolist(), "NumPy": str(np.random.get_state()), "Python": random.getstate()}

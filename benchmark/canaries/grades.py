@@ -1,0 +1,146 @@
+"""Grades: what an implementation did on each canary, kept as JSON beside the results, shown as a table and under the boards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from tabulate import tabulate
+
+from robustboard.attacks.attack import AttackCard
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.results import CANARIES_FILE, write_atomically
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class Grade:
+    """One implementation on one canary. What a canary does not ask of an attack has no grade."""
+
+    implementation: str
+    """The attack's name: "cw", "torchattacks:cw"."""
+    version: str
+    """Whose code in which version: "robustboard, version 1", "torchattacks 3.5.1, version 1"."""
+    canary: str
+    """The canary's name."""
+    verdict: Literal["pass", "fail"]
+    """Whether the implementation did what is asked."""
+    value: float | None
+    """The share of the known optimum, or of the examples that must fall; null where the canary has no such number."""
+    reason: str
+    """What was wrong, empty for a pass."""
+
+
+_GRADES = TypeAdapter(list[Grade])
+
+
+def version_of(implementation: str, version: int) -> str:
+    """The text by which a grade knows what was graded, from a card or from a cell's attack block."""
+    return f"{implementation}, version {version}"
+
+
+def card_version(card: AttackCard) -> str:
+    """`version_of` a card."""
+    return version_of(card.implementation, card.version)
+
+
+def as_json(grades: Sequence[Grade]) -> str:
+    """A JSON list, one line a grade."""
+    lines = [json.dumps(grade, ensure_ascii=False) for grade in _GRADES.dump_python(list(grades))]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def read_grades(path: Path) -> list[Grade]:
+    """The grades in a file, none where there is no file. Raises `InputError` when it does not read."""
+    if not path.is_file():
+        return []
+    try:
+        return _GRADES.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as trouble:
+        raise InputError(f"{path} holds no grades: write it again by robustboard canaries --write") from trouble
+
+
+def write_grades(grades: Sequence[Grade], legend: Mapping[str, str], notes: Sequence[str], folder: Path) -> None:
+    """Put `grades`, as JSON and as Markdown, into `folder`."""
+    write_atomically(folder / CANARIES_FILE, as_json(grades))
+    write_atomically(folder / "canaries.md", page(grades, legend, notes))
+
+
+def find_grades(folders: Sequence[Path]) -> list[Grade]:
+    """The grades kept beside results: in the folders themselves, or up to three folders above."""
+    for folder in folders:
+        for place in (folder, *list(folder.resolve().parents)[:3]):
+            if (place / CANARIES_FILE).is_file():
+                return read_grades(place / CANARIES_FILE)
+    return []
+
+
+def summary(grades: Sequence[Grade], implementation: str, version: str) -> str | None:
+    """ "cw 20/20", with ▲ where a canary failed, None where this version of the implementation was not graded."""
+    mine = [grade for grade in grades if (grade.implementation, grade.version) == (implementation, version)]
+    if not mine:
+        return None
+    passed = sum(grade.verdict == "pass" for grade in mine)
+    return f"{implementation} {passed}/{len(mine)}{'' if passed == len(mine) else ' ▲'}"
+
+
+def table(grades: Sequence[Grade]) -> str:
+    """Implementations against canaries in Markdown: ✓ or ✗, with the share of the known optimum where there is one; – where
+    nothing is asked."""
+    canaries = list(dict.fromkeys(grade.canary for grade in grades))
+    cells = {(grade.implementation, grade.canary): _cell(grade) for grade in grades}
+    rows = [[name, passed, *(cells.get((name, canary), "–") for canary in canaries)] for name, passed in _passed(grades).items()]
+    return tabulate(rows, headers=["implementation", "passed", *canaries], tablefmt="github", disable_numparse=True)
+
+
+def lines(grades: Sequence[Grade]) -> str:
+    """One row an implementation for the terminal: how many canaries it passed, and those it failed."""
+    failed: dict[str, list[str]] = {}
+    for grade in grades:
+        if grade.verdict == "fail":
+            number = "" if grade.value is None else f" {grade.value:.2f}"
+            failed.setdefault(grade.implementation, []).append(f"{grade.canary}{number}")
+    rows = [[name, passed, ", ".join(failed.get(name, []))] for name, passed in _passed(grades).items()]
+    return tabulate(rows, headers=["implementation", "passed", "failed"], maxcolwidths=[None, None, 90], disable_numparse=True)
+
+
+def _passed(grades: Sequence[Grade]) -> dict[str, str]:
+    """implementation -> "12/20 ▲"."""
+    versions = {grade.implementation: grade.version for grade in grades}
+    return {name: (summary(grades, name, version) or "").removeprefix(f"{name} ") for name, version in versions.items()}
+
+
+def page(grades: Sequence[Grade], legend: Mapping[str, str], notes: Sequence[str]) -> str:
+    """The Markdown page: the table, what each canary asks, and what was not graded."""
+    asked = "\n".join(f"- **{name}**: {text}" for name, text in legend.items())
+    versions = sorted({grade.version for grade in grades})
+    return "\n".join(
+        [
+            "# Canaries",
+            "",
+            "Models with known answers, on which every implementation of an attack is graded by the judge of the boards. ✓ and ✗",
+            "say whether it did what the canary asks; a number is the share of the known optimum (minimum-norm attacks) or of the",
+            "examples that must fall (all others); – where the canary asks nothing of the attack. Libraries run at their own",
+            "defaults, but for fewer steps where those take minutes. `robustboard canaries --write` makes this page;",
+            "`canaries.json` beside it says why each ✗ is one.",
+            "",
+            table(grades),
+            "",
+            f"Graded: {' · '.join(versions)}.",
+            "",
+            *(f"- {note}" for note in notes),
+            "",
+            "## What each asks",
+            "",
+            asked,
+            "",
+        ]
+    )
+
+
+def _cell(grade: Grade) -> str:
+    sign = "✓" if grade.verdict == "pass" else "✗"
+    return sign if grade.value is None else f"{sign} {grade.value:.2f}"
