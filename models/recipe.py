@@ -1,8 +1,9 @@
 """A model's name is its recipe: `relog-minmaxout_4_2-sigmoid_out` <-> `Recipe(...)`, both ways and total.
 
-The grammar is one optional part after another, in this order, joined by hyphens:
-activation (`relu` or `relog`), body (`mlp_w_w…`, fully connected with these hidden widths, instead of the data set's
-convolutional network), pieces (`maxout_k` or `minmaxout_m_k`), head (`sigmoid_out`), adversarial training (`fast_at`).
+The grammar is one optional part after another, in this order, joined by hyphens: activation (`relu` or `relog`), body
+(`mlp_w_w…`, fully connected with these hidden widths, or `cnn_w_w_w`, the convolutional network of digits or MNIST with two
+convolutions and a hidden layer of these widths; without it the data set's own), pieces (`maxout_k` or `minmaxout_m_k`), head
+(`sigmoid_out`), adversarial training (`fast_at`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 Activation = Literal["relu", "relog"]
 Head = Literal["softmax", "sigmoid"]
 
-GRAMMAR = "activation (relu, relog) [-mlp_w_w…] [-maxout_k | -minmaxout_m_k] [-sigmoid_out] [-fast_at]"
+GRAMMAR = "activation (relu, relog) [-mlp_w_w… | -cnn_w_w_w] [-maxout_k | -minmaxout_m_k] [-sigmoid_out] [-fast_at]"
 
 
 class RecipeError(ValueError):
@@ -45,11 +46,13 @@ class Pieces:
 class Recipe:
     """What a model is made of and how it was trained. `str(recipe)` is the model's name within its data set.
 
-    `hidden` are the widths of a fully connected network's hidden layers; without them it is the data set's network.
+    `hidden` are the widths of a fully connected network's hidden layers, `widths` those of a convolutional network of three
+    layers; without either it is the data set's network.
     """
 
     activation: Activation = "relu"
     hidden: tuple[int, ...] = ()
+    widths: tuple[int, ...] = ()
     pieces: Pieces = Pieces()
     head: Head = "softmax"
     fast_at: bool = False
@@ -57,11 +60,15 @@ class Recipe:
     def __post_init__(self) -> None:
         if any(width not in range(1, 10_000) for width in self.hidden):
             raise ValueError(f"no network has hidden layers of widths {self.hidden}")
+        if self.widths and (self.hidden or len(self.widths) != 3 or any(w not in range(1, 10_000) for w in self.widths)):
+            raise ValueError(f"no convolutional network has layers of widths {self.widths} and hidden ones of {self.hidden}")
 
     def __str__(self) -> str:
         parts: list[str] = [self.activation]
         if self.hidden:
             parts.append("_".join(["mlp", *map(str, self.hidden)]))
+        if self.widths:
+            parts.append("_".join(["cnn", *map(str, self.widths)]))
         if self.pieces.group_size > 1:
             parts.append(f"minmaxout_{self.pieces.group_size}_{self.pieces.groups}")
         elif self.pieces.groups > 1:
@@ -84,6 +91,8 @@ def parse_recipe(name: str) -> Recipe:
         if field in fields:
             raise RecipeError(f"recipe {name!r}: {part!r} gives {field} a second time; a name reads {GRAMMAR}")
         fields[field] = value
+    if "hidden" in fields and "widths" in fields:
+        raise RecipeError(f"recipe {name!r} has two bodies; a name reads {GRAMMAR}")
     recipe = Recipe(**fields)  # type: ignore[arg-type]
     if str(recipe) != name:
         raise RecipeError(f"recipe {name!r} has its parts out of order: write {str(recipe)!r}")
@@ -97,6 +106,8 @@ def _parse_part(name: str, part: str) -> tuple[str, object]:
         return "fast_at", True
     if re.fullmatch(r"mlp(_[1-9][0-9]{0,3})+", part):
         return "hidden", tuple(int(width) for width in part.split("_")[1:])
+    if re.fullmatch(r"cnn(_[1-9][0-9]{0,3}){3}", part):
+        return "widths", tuple(int(width) for width in part.split("_")[1:])
     if match := re.fullmatch(r"maxout_([2-9]|[1-9][0-9]{1,2})", part):
         return "pieces", Pieces(groups=int(match[1]))
     if match := re.fullmatch(r"minmaxout_([2-9]|[1-9][0-9]{1,2})_([2-9]|[1-9][0-9]{1,2})", part):

@@ -104,5 +104,8 @@ def test_nothing_is_loaded_that_can_run_code(path: Path) -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
             options = {option.arg: ast.unparse(option.value) for option in node.keywords}
             assert options.get("weights_only") == "True", f"line {node.lineno}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
+            options = {option.arg: ast.unparse(option.value) for option in node.keywords}
+            assert options.get("allow_pickle") == "False", f"line {node.lineno}"
         if isinstance(node, ast.Call):
-            assert ast.unparse(node.func) not in ("pickle.load", "pickle.loads", "np.load", "numpy.load"), f"line {node.lineno}"
+            assert ast.unparse(node.func) not in ("pickle.load", "pickle.loads"), f"line {node.lineno}"

@@ -10,11 +10,33 @@ from robustboard.models.recipe import Pieces, Recipe, RecipeError, parse_recipe
 from robustboard.models.registry import ModelCard, read_cards
 
 PATIENT = settings(deadline=None)  # a busy machine is no bug
-PARTS = ["relu", "relog", "maxout_4", "maxout_1", "minmaxout_4_2", "minmaxout_1_2", "sigmoid_out", "fast_at", "", "softmax_out"]
+PARTS = [
+    "relu",
+    "relog",
+    "maxout_4",
+    "maxout_1",
+    "minmaxout_4_2",
+    "minmaxout_1_2",
+    "sigmoid_out",
+    "fast_at",
+    "mlp_8",
+    "mlp_0",
+    "cnn_4_8_16",
+    "cnn_4_8",
+    "",
+    "softmax_out",
+]
 MANY = st.integers(2, 500)
 PIECES = st.one_of(st.just(Pieces()), st.builds(Pieces, groups=MANY), st.builds(Pieces, groups=MANY, group_size=MANY))
+WIDTH = st.integers(1, 9999)
+BODIES = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"hidden": st.lists(WIDTH, min_size=1, max_size=4).map(tuple)}),
+    st.fixed_dictionaries({"widths": st.tuples(WIDTH, WIDTH, WIDTH)}),
+)
 RECIPES = st.builds(
-    Recipe,
+    lambda body, **parts: Recipe(**body, **parts),
+    BODIES,
     activation=st.sampled_from(["relu", "relog"]),
     pieces=PIECES,
     head=st.sampled_from(["softmax", "sigmoid"]),
@@ -76,6 +98,9 @@ def test_every_registry_entry_prints_back(card: ModelCard) -> None:
         ("", "'' is no activation"),
         ("maxout_4", "'maxout_4' is no activation"),
         ("relu-maxout_1", "'maxout_1'"),
+        ("relu-cnn_4_8", "'cnn_4_8'"),
+        ("relu-mlp_0", "'mlp_0'"),
+        ("relu-mlp_8-cnn_4_8_16", "two bodies"),
         ("relu-maxout_04", "'maxout_04'"),
         ("relu-maxout_", "'maxout_'"),
         ("relu-maxout_4_2", "'maxout_4_2'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from robustboard.models.architectures.blocks import conv_unit, narrowed
-from robustboard.models.recipe import Recipe
+from robustboard.models.recipe import Recipe, RecipeError
 
 RELOG_N = 10.0
 STAGES = ((32, 32), (64, 128), (192, 256))
@@ -13,6 +13,8 @@ STAGES = ((32, 32), (64, 128), (192, 256))
 
 def cifar10_network(recipe: Recipe) -> nn.Module:
     """Three stages of two 3 × 3 convolutions, each stage followed by pooling; the mean over positions is classified."""
+    if recipe.widths:
+        raise RecipeError(f"recipe {recipe}: CIFAR-10's network has six convolutions, its widths cannot be given by three")
     layers: list[nn.Module] = []
     inputs = 3
     for stage in STAGES:
