@@ -1,6 +1,7 @@
 # make benchmark   set up .venv, attack the quick models, print the tables
 # make test        set up .venv, run the tests
 # make libraries   add ART and adv-lib, whose attacks can then be compared with those here
+# make peers       time the attacks against the libraries
 # Set ROBUSTBOARD_DATA=FOLDER for MNIST and CIFAR-10; without it they are downloaded, or their rows say why not.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ RUN := leaderboards/runs
 LAYOUT := $(shell find src attacks models benchmark \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' \) | sort | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(LAYOUT)
 
-.PHONY: benchmark test libraries canaries setup smoke lint train leaderboards clean
+.PHONY: benchmark test libraries canaries peers setup smoke lint train leaderboards clean
 
 benchmark: $(READY)
 	$(BIN)/robustboard run --protocol quick
@@ -37,6 +38,10 @@ train: $(READY)
 leaderboards: $(READY)
 	$(BIN)/robustboard run --protocol standard --quiet
 	$(BIN)/robustboard report leaderboards/results --into leaderboards/README.md --into README.md
+
+# Ours and each library's attacks in turn, on an idle machine: half an hour.
+peers: $(READY)
+	$(BIN)/robustboard peers --write leaderboards/peers.md
 
 setup: $(READY)
 

@@ -23,7 +23,7 @@ from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.benchmark.report.publish import Published, publish
-from robustboard.benchmark.results import CANARIES_FILE
+from robustboard.benchmark.results import CANARIES_FILE, write_atomically
 from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
 from robustboard.benchmark.training import train_model
@@ -319,6 +319,21 @@ def train_command(
         home = out or registry.HOME
         card = train_model(name, data=data, device=_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
         print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")
+
+
+@cli.command("peers")
+@click.argument("lines", nargs=-1)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with MNIST/ and cifar-10-batches-py/.")
+@click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
+@click.option("--write", type=click.Path(path_type=Path), help="Also write the page to this file.")
+def peers_command(lines: tuple[str, ...], data: Path | None, as_json: bool, write: Path | None) -> None:
+    """Time each attack against the libraries' on the same model, images and threads; LINES (jsma, cw, …) restrict it."""
+    from robustboard.benchmark.peers import run as peers  # noqa: PLC0415  (only this command needs the contests)
+
+    done = peers.run_contests(peers.chosen_contests(lines), data, lambda text: print(text, file=sys.stderr))
+    print(json.dumps(peers.as_json(done), indent=1) if as_json else peers.render(done, "simple"))
+    if write is not None:
+        write_atomically(write, peers.page(done))
 
 
 def _say_troubles(published: Published) -> None:

@@ -13,13 +13,20 @@ from tabulate import tabulate
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.environment import version_of
+from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.judge import look_clean, prepared
-from robustboard.benchmark.peers.contests import EPSILON, Contest, Side
+from robustboard.benchmark.peers.contests import EPSILON, Contest, Side, contests
 from robustboard.benchmark.peers.measure import Network, Timing, best_batch_size, efficiency, pass_seconds, strength, timed
 from robustboard.models.registry import load_model, read_cards
 
 ROUNDS = 3
 TOLERANCE = 1e-9
+TITLE = f"""# Against the libraries
+
+`make peers`: ours and each peer on the same network, images and number of threads, in turn, each at its best batch size, the
+fastest of {ROUNDS} rounds. A ratio counts only where ours is at least as strong. "passes/wall" is the time that our model passes
+alone would take at the best batch size, over the time that the attack took: 1 is the limit.
+"""
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,15 @@ def load_network(name: str, n: int, data: Path | None) -> Network:
     return Network(name, card.head, module, examples.images[rows], examples.labels[rows], 10)
 
 
+def chosen_contests(lines: Sequence[str]) -> list[Contest]:
+    """The contests of these lines, all where none is named. Raises `InputError` for a line that does not exist."""
+    known = list(dict.fromkeys(contest.line for contest in contests()))
+    for line in lines:
+        if line not in known:
+            raise InputError(f"there is no contest {line!r}{suggest(line, known)}; there are {', '.join(known)}")
+    return [contest for contest in contests() if not lines or contest.line in lines]
+
+
 def run_contests(chosen: Iterable[Contest], data: Path | None, note: Callable[[str], None]) -> list[Line]:
     """All lines, one after the other; `note` is told about each when it is done."""
     lines = []
@@ -154,6 +170,11 @@ def render(lines: Sequence[Line], style: str = "github") -> str:
     versions = ", ".join(f"{name} {version_of(name)}" for name in ("torch", "torchattacks", "foolbox"))
     machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     return tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True) + f"\n\n{versions}; {machine}.\n"
+
+
+def page(lines: Sequence[Line]) -> str:
+    """The committed page."""
+    return f"{TITLE}\n{render(lines)}"
 
 
 def _told(entry: Entry) -> str:
