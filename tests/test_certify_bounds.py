@@ -12,7 +12,7 @@ from conftest import keys, linear_problem
 from robustboard.attacks.pgd import pgd
 from robustboard.benchmark.certify.crown import crown_boxes, lower_bounds
 from robustboard.benchmark.certify.interval import Box, ball, interval_boxes, rounding_error
-from robustboard.benchmark.certify.layers import Layer
+from robustboard.benchmark.certify.layers import Affine, Layer, MaxPool, Relu
 from robustboard.benchmark.certify.methods import margins
 from robustboard.benchmark.certify.trace import UncertifiableError, trace
 from robustboard.benchmark.judge import TOLERANCE
@@ -88,6 +88,47 @@ def test_crown_is_never_looser_than_intervals(name: str, seed: int, epsilon: flo
         assert bool((inner.upper <= outer.upper + ROUNDING).all())
     other = torch.isfinite(loose.lower)
     assert bool((tight.lower[other] >= loose.lower[other] - ROUNDING).all())
+
+
+def corners(box: Box) -> Tensor:
+    """Every corner of a box (1, *shape) of a few features, and points between them."""
+    lower, upper = box.lower.flatten(), box.upper.flatten()
+    ways = torch.cartesian_prod(*[torch.linspace(0, 1, 5, dtype=torch.float64)] * len(lower))
+    return (lower + ways * (upper - lower)).reshape(-1, *box.lower.shape[1:])
+
+
+@SOME
+@given(SEEDS, st.sampled_from([Relu((1, 2, 2)), MaxPool((1, 2, 2), 2, 1), MaxPool((1, 2, 3), 2, 1)]))
+def test_the_relaxation_of_one_layer_lies_below_it_and_touches(seed: int, layer: Relu | MaxPool) -> None:
+    # One layer alone, on all corners of its box: here a relaxation that cuts off a point by a hair is seen.
+    generator = torch.Generator().manual_seed(seed)
+    ends = torch.randn(2, 1, *layer.shape_in, generator=generator, dtype=torch.float64)
+    box = Box(ends.amin(0), ends.amax(0))
+    rows = torch.randn(1, 6, *layer.shape_out, generator=generator, dtype=torch.float64)
+    least = (layer(corners(box)).flatten(1) @ rows[0].flatten(1).T).amin(0)
+    bounds = lower_bounds([layer], [box], rows)[0]
+    assert bool((bounds <= least + ROUNDING).all())
+    if isinstance(layer, Relu):  # whose upper line passes through its corner, as its lower one does where weights are negative
+        below = -torch.eye(4, dtype=torch.float64).reshape(1, 4, 1, 2, 2)
+        torch.testing.assert_close(lower_bounds([layer], [box], below)[0], -layer(box.upper).flatten())
+
+
+@pytest.mark.parametrize(("lower", "upper", "slope"), [(-1.0, 2.0, 1.0), (-2.0, 1.0, 0.0), (0.5, 1.0, 1.0), (-2.0, -1.0, 0.0)])
+def test_the_lower_slope_is_the_one_that_loses_less_area(lower: float, upper: float, slope: float) -> None:
+    box = Box(torch.full((1, 1), lower, dtype=torch.float64), torch.full((1, 1), upper, dtype=torch.float64))
+    # The least of slope · x over the box.
+    found = lower_bounds([Relu((1,))], [box], torch.ones(1, 1, 1, dtype=torch.float64))
+    assert float(found) == slope * (lower if slope else upper)
+
+
+@pytest.mark.parametrize("name", ["dense", "strided", "max_pooled", "mean_pooled"])
+def test_crowns_boxes_of_later_layers_are_tighter(name: str) -> None:
+    layers, images = trace(random_network(name, 0), SHAPE), random_images(4, 0)
+    start = ball(images, 0.1)
+    places = [place for place, layer in enumerate(layers) if not isinstance(layer, Affine)]
+    crown, interval = crown_boxes(layers, start)[0], interval_boxes(layers, start)
+    later = [place for place in places[1:] if isinstance(layers[place - 1], Affine)]
+    assert any((crown[place].radius < 0.98 * interval[place].radius).any() for place in later)
 
 
 @pytest.mark.parametrize("name", ["dense", "strided", "normalised", "max_pooled"])

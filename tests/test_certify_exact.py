@@ -23,6 +23,8 @@ from robustboard.benchmark.certify.record import CertifiedResult, MethodName, re
 from robustboard.benchmark.certify.trace import UncertifiableError, trace
 from robustboard.benchmark.datasets import Dataset, load_dataset
 from robustboard.benchmark.judge import Threat, judge, look_clean
+from robustboard.benchmark.report.board import make_boards
+from robustboard.benchmark.results import read_folder
 from robustboard.models.registry import load_model, read_cards
 from small_networks import SHAPE, random_images, random_network
 
@@ -126,7 +128,7 @@ def test_bounds_and_attacks_agree_with_the_exact_answer(seed: int, epsilon: floa
 
 
 def test_the_solver_decides_what_neither_bounds_nor_the_attack_do() -> None:
-    tasks = [task_of(random_network("dense", seed), random_images(6, seed), 0.3) for seed in range(4)]
+    tasks = [task_of(random_network("dense", seed), random_images(6, seed), 0.3) for seed in range(6)]
     kinds = {(answer.verdict, answer.means) for task in tasks for answer in verdicts(task, "exact")}
     assert {("robust", "crown"), ("fooled", "pgd"), ("robust", "milp")} <= kinds
 
@@ -193,6 +195,18 @@ def test_the_committed_answer_is_of_the_committed_weights_and_says_something() -
     assert 0.1 < rows.count(("robust", "crown")) / 1000 < result.outcome.certified_accuracy - 0.05
     assert rows.count(("fooled", "milp")) > 0
     assert result.outcome.undecided <= 10
+
+
+def test_the_committed_attacks_do_not_contradict_the_committed_answer() -> None:
+    folder = COMMITTED.parents[2]
+    cells, troubles = read_folder(folder)
+    assert troubles == []
+    (row,) = make_boards(cells, [], [committed()])[0].rows
+    assert row.certificate == committed()
+    assert row.marks == ()
+    worst = row.worst_case("linf")
+    assert worst is not None
+    assert len(committed().robust) <= worst.robust
 
 
 @pytest.mark.real_data

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from robustboard.models.architectures import build_network
 from robustboard.models.recipe import Pieces, Recipe, RecipeError, parse_recipe
 from robustboard.models.registry import ModelCard, read_cards
 
@@ -106,6 +108,13 @@ def test_every_registry_entry_prints_back(card: ModelCard) -> None:
         ("relu-maxout_4_2", "'maxout_4_2'"),
         ("relu-minmaxout_4", "'minmaxout_4'"),
         ("relu-minmaxout_1_4", "'minmaxout_1_4'"),
+        ("relu-mlp", "'mlp'"),
+        ("relu-mlp_", "'mlp_'"),
+        ("relu-mlp_0", "'mlp_0'"),
+        ("relu-mlp_32_", "'mlp_32_'"),
+        ("relu-mlp_032", "'mlp_032'"),
+        ("relu-mlp_10000", "'mlp_10000'"),
+        ("relu-mlp_٤", "'mlp_٤'"),
         ("relu-minmaxout_4_1", "'minmaxout_4_1'"),
         ("relu-", "''"),
         ("relu--fast_at", "''"),
@@ -127,6 +136,7 @@ def test_a_wrong_part_is_named(name: str, part: str) -> None:
     [
         ("relu-fast_at-fast_at", "'fast_at' gives fast_at a second time"),
         ("relu-sigmoid_out-sigmoid_out", "'sigmoid_out' gives head a second time"),
+        ("relu-mlp_4-mlp_8", "'mlp_8' gives hidden a second time"),
         ("relu-maxout_4-minmaxout_2_2", "'minmaxout_2_2' gives pieces a second time"),
     ],
 )
@@ -139,6 +149,7 @@ def test_a_repeated_part_is_named(name: str, part: str) -> None:
 @pytest.mark.parametrize(
     ("name", "right"),
     [
+        ("relu-fast_at-mlp_32", "relu-mlp_32-fast_at"),
         ("relu-sigmoid_out-maxout_4", "relu-maxout_4-sigmoid_out"),
         ("relog-fast_at-sigmoid_out", "relog-sigmoid_out-fast_at"),
         ("relog-fast_at-minmaxout_3_2", "relog-minmaxout_3_2-fast_at"),
@@ -148,6 +159,21 @@ def test_parts_out_of_order_are_told_the_order(name: str, right: str) -> None:
     with pytest.raises(RecipeError) as trouble:
         parse_recipe(name)
     assert f"write '{right}'" in str(trouble.value)
+
+
+@pytest.mark.parametrize("hidden", [(0,), (-3, 2), (10_000,)])
+def test_widths_that_cannot_be_spelled_cannot_be_made(hidden: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="no network has hidden layers"):
+        Recipe(hidden=hidden)
+
+
+def test_hidden_layers_have_the_widths_of_the_name() -> None:
+    network = build_network("mnist", parse_recipe("relu-mlp_32_16"))
+    assert [tuple(layer.weight.shape) for layer in network.modules() if isinstance(layer, nn.Linear)] == [
+        (32, 784),
+        (16, 32),
+        (10, 16),
+    ]
 
 
 def test_minmaxout_names_the_group_size_first() -> None:

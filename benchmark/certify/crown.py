@@ -46,7 +46,7 @@ def crown_boxes(layers: Sequence[Layer], box: Box) -> tuple[list[Box], list[int]
             # An affine map of a box has exact intervals already, and behind another one there is nothing to gain.
             worth_it = seen_nonlinear and isinstance(layers[place - 1], Affine)
             if worth_it and _fits(layers[:place]):
-                boxes[place] = _tightened(layers[:place], boxes)
+                boxes[place] = _tightened(layers[:place], boxes, layer)
             elif worth_it:
                 by_interval.append(place)
             seen_nonlinear = True
@@ -61,13 +61,13 @@ def _fits(layers: Sequence[Layer]) -> bool:
     return 2 * math.prod(layers[-1].shape_out) * one_row <= LARGEST_PASS
 
 
-def _tightened(layers: Sequence[Layer], boxes: Sequence[Box]) -> Box:
-    """CROWN's box of the last of `layers`' outputs, for each example's features that the box so far lets be positive:
-    what a ReLU turns to 0 needs no better bound."""
+def _tightened(layers: Sequence[Layer], boxes: Sequence[Box], before: Relu | MaxPool) -> Box:
+    """CROWN's box of the last of `layers`' outputs. Before a ReLU, features that are never positive in any example keep
+    their box: they become 0 whatever it is, so that no example's bounds depend on its batch-mates."""
     old = boxes[len(layers)]
     lower, upper = old.lower.flatten(1), old.upper.flatten(1)
-    matters = upper > 0
-    chosen = matters.any(0).nonzero().squeeze(1)
+    matters = (upper > 0).any(0) if isinstance(before, Relu) else torch.ones(upper.shape[1], dtype=torch.bool)
+    chosen = matters.nonzero().squeeze(1)
     if not len(chosen):
         return old
     units = torch.zeros(len(chosen), lower.shape[1], dtype=torch.float64)
@@ -75,9 +75,7 @@ def _tightened(layers: Sequence[Layer], boxes: Sequence[Box]) -> Box:
     rows = units.reshape(1, -1, *old.lower.shape[1:])
     found_lower, found_upper = lower_bounds(layers, boxes, torch.cat([rows, -rows], 1)).chunk(2, 1)
     lower, upper = lower.index_copy(1, chosen, found_lower), upper.index_copy(1, chosen, -found_upper)
-    # What only another example needs keeps its box: no example's bounds depend on its batch-mates.
-    kept = Box(torch.where(matters, lower, -torch.inf), torch.where(matters, upper, torch.inf))
-    return Box(kept.lower.reshape(old.lower.shape), kept.upper.reshape(old.upper.shape)).within(old)
+    return Box(lower.reshape(old.lower.shape), upper.reshape(old.upper.shape)).within(old)
 
 
 def _through(layer: Layer, box: Box, rows: Tensor) -> tuple[Tensor, Tensor]:

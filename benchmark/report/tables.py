@@ -26,7 +26,7 @@ LEGEND = (
 )
 
 CERTIFIED = (
-    "certified L∞: proved by bounds to be robust against every attack within ε, a lower bound; with = the exact robust accuracy. "
+    "certified L∞: the share proved robust against every attack within ε, a lower bound; with = it is the robust accuracy. "
 )
 
 
