@@ -32,7 +32,7 @@ class Ascent:
         count, device = len(starts), starts.device
         return Ascent(
             starts.clone(),
-            torch.full((count,), -torch.inf, device=device),
+            starts.new_full((count,), -torch.inf),
             torch.zeros(count, dtype=torch.int64, device=device),
             torch.zeros(count, dtype=torch.bool, device=device),
         )

@@ -59,7 +59,7 @@ def cw_cold(
     """
     smallest = Closest.nothing(images)
     taken = torch.zeros_like(labels)
-    c = torch.full((len(images),), initial_c, device=images.device)
+    c = images.new_full((len(images),), initial_c)
     low, high = torch.zeros_like(c), torch.full_like(c, NO_UPPER_BOUND)
     start = variable_of(images)
     for _ in range(searches):

@@ -25,7 +25,7 @@ class Closest:
     @staticmethod
     def nothing(images: Tensor) -> Closest:
         """No success yet: the images themselves."""
-        infinite = torch.full((len(images),), torch.inf, device=images.device)
+        infinite = images.new_full((len(images),), torch.inf)
         return Closest(images.clone(), infinite, torch.zeros_like(infinite, dtype=torch.bool))
 
     def joined(self, rows: Tensor, images: Tensor, distances: Tensor, found: Tensor, logits: Tensor, wanted: Tensor) -> Closest:

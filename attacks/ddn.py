@@ -63,7 +63,7 @@ def _walk(
 ) -> Closest:
     rows = torch.arange(len(images), device=images.device)
     change = torch.zeros_like(images)
-    allowed = torch.full((len(images),), initial_norm, device=images.device)
+    allowed = images.new_full((len(images),), initial_norm)
     for number in range(steps + 1):
         current = images + change
         if number < steps:

@@ -62,7 +62,7 @@ def _walk(
     norm: Literal["linf", "l2"],
 ) -> Closest:
     rows = torch.arange(len(images), device=images.device)
-    change, best = torch.zeros_like(images), torch.full((len(images),), torch.inf, device=images.device)
+    change, best = torch.zeros_like(images), images.new_full((len(images),), torch.inf)
     radius = torch.zeros_like(best)
     for number in range(steps + 1):
         current = images + change

@@ -136,7 +136,7 @@ def _success(logits: Tensor, labels: Tensor, aims: Tensor, targeted: bool) -> tu
 def _keep_widest(best: Tensor, current: Tensor, owners: Tensor, reached: Tensor, open_: Tensor) -> tuple[Tensor, Tensor]:
     """Put a success of each example that is still `open_` (N,) into `best`; of its rows that succeed together the one with
     the widest margin. Also which examples (N,) got one."""
-    margins = torch.full((len(best),), -torch.inf, device=best.device).scatter_reduce(0, owners, reached, "amax")
+    margins = best.new_full((len(best),), -torch.inf).scatter_reduce(0, owners, reached, "amax")
     new = (margins > -torch.inf) & open_
     winners = ((reached == margins[owners]) & new[owners]).nonzero().squeeze(1)
     best = best.clone()

@@ -40,7 +40,7 @@ def spsa(
     are in the model at once. Costs 2 · directions + 1 forward passes an iteration and an example.
     """
     best = images.clone()
-    scores = torch.full((len(images),), -torch.inf, device=images.device)
+    scores = images.new_full((len(images),), -torch.inf)
     taken = torch.zeros_like(labels)
     rows = torch.arange(len(images), device=images.device)
     current, moments = images, Moments.zero(images)
@@ -82,7 +82,7 @@ def estimate_gradient(
     estimates = []
     for start in range(0, len(images), together):
         part = slice(start, start + together)
-        vectors = randomness.signs(keys[part], (directions, *images.shape[1:]))
+        vectors = randomness.signs(keys[part], (directions, *images.shape[1:])).to(images)
         total = torch.zeros_like(images[part])
         for chunk in vectors.split(at_once, dim=1):
             difference = _differences(model, images[part], labels[part], None if targets is None else targets[part], chunk, delta)

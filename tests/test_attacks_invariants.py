@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -375,3 +376,13 @@ def test_examples_that_are_done_leave_the_batch(name: str) -> None:
     assert counted.seen[0 if name != "jsma" else 1] >= 12, "all are looked at once; jsma has asked one for the classes before"
     assert len(counted.seen) > 2
     assert max(counted.seen[2:]) <= per_step
+
+
+@pytest.mark.parametrize("name", attack_names())
+def test_single_and_double_precision_agree_to_rounding(name: str) -> None:
+    model, images, labels = two_layer_problem()
+    single = run_quickly(name, model, images, labels).images
+    double = run_quickly(name, copy.deepcopy(model).double(), images.double(), labels).images
+    assert double.dtype == torch.float64
+    assert float((single - double).abs().max()) < 2e-3
+    assert torch.equal(is_fooled(model, single, labels), is_fooled(model, double.float(), labels))
