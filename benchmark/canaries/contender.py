@@ -23,7 +23,7 @@ from robustboard.benchmark.judge import CountedModel, Threat, Verdict, judge, lo
 CPU = torch.device("cpu")
 MODERATE: dict[str, dict[str, Any]] = {
     "cw": {"start_steps": 50, "steps": 50},
-    "cw_cold": {"searches": 5, "steps": 100, "rate": 0.03, "initial_c": 0.1},
+    "cw_cold": {"searches": 5, "steps": 150, "rate": 0.03, "initial_c": 0.1},
     "max_confidence": {"steps": 20, "step": 0.1},
     "torchattacks:square": {"queries": 1000},
     "foolbox:cw": {"searches": 6, "steps": 200},
