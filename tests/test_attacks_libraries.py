@@ -21,6 +21,7 @@ from robustboard.attacks.attack import attack_cards
 from robustboard.attacks.libraries import library
 from robustboard.attacks.libraries.library import DISTRIBUTIONS, all_cards, library_cards, missing_distribution
 from robustboard.benchmark import cells, cli
+from robustboard.benchmark.canaries.models import two_layers
 from robustboard.benchmark.cells import cell_path, chosen_attacks
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError
@@ -47,7 +48,10 @@ def installed(name: str) -> Any:
 @pytest.mark.parametrize("name", EVERY)
 def test_a_library_attack_attacks_repeatably_and_leaves_no_trace(name: str) -> None:
     card = installed(name)
-    model, images, labels = two_layer_problem(classes=10, count=4)
+    images = centred_problem(10, 4)[1]
+    model = two_layers(images, classes=10)
+    labels = model(images).argmax(1)
+    untouched = images.clone()
     model.train()
     model[1].eval()
     modes = [module.training for module in model.modules()]
@@ -62,7 +66,7 @@ def test_a_library_attack_attacks_repeatably_and_leaves_no_trace(name: str) -> N
     assert not first.images.requires_grad
     assert first.iterations.shape == (4,)
     assert not torch.equal(first.images, images)
-    assert torch.equal(images, two_layer_problem(classes=10, count=4)[1]), "the images are not the attack's to change"
+    assert torch.equal(images, untouched), "the images are not the attack's to change"
     assert [module.training for module in model.modules()] == modes
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(states[0], torch.get_rng_state())
@@ -155,7 +159,8 @@ def test_implementations_stand_side_by_side_judged_alike() -> None:
 
 
 def test_columns_and_files_of_a_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    words = ["run", "--protocol", "quick", "--dataset", "digits", "--models", "relu", "--n", "6", "--attacks", "torchattacks:cw,bim,cw,torchattacks:bim"]
+    attacks = "torchattacks:cw,bim,cw,torchattacks:bim"
+    words = f"run --protocol quick --dataset digits --models relu --n 6 --attacks {attacks}".split(" ")
     monkeypatch.setattr(sys, "argv", ["robustboard", *words, "--device", "cpu", "--quiet", "--out", str(tmp_path)])
     cli.main()
     folder = tmp_path / "quick@6"
