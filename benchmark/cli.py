@@ -13,6 +13,7 @@ from tabulate import tabulate
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.canaries import grades
+from robustboard.benchmark.canaries.contender import settings_note
 from robustboard.benchmark.canaries.run import canaries, chosen_cards, grade_all
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
@@ -219,7 +220,7 @@ def canaries_command(names: tuple[str, ...], as_json: bool, write: bool, out: Pa
         print(note, file=sys.stderr)
     if write:
         legend = {canary.name: canary.asks for canary in canaries().values()}
-        grades.write_page(legend, notes, list(all_cards()), folder)
+        grades.write_page(legend, [settings_note(), *notes], list(all_cards()), folder)
     print(grades.as_json(found) if as_json else grades.lines(found))
 
 

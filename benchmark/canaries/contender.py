@@ -118,6 +118,12 @@ class Contender:
         return function(model, images.clone(), labels.clone(), keys, epsilon=epsilon, **given)
 
 
+def settings_note() -> str:
+    """What is not graded at its defaults, and how it is."""
+    told = [f"{name} ({', '.join(f'{k} {v:g}' for k, v in settings.items())})" for name, settings in MODERATE.items()]
+    return f"Not at their defaults, which take minutes here: {', '.join(told)}."
+
+
 def contender(card: AttackCard) -> Contender:
     """The attack at moderate strength."""
     return Contender(card, MODERATE.get(card.name, {}))
