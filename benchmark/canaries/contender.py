@@ -29,7 +29,7 @@ MODERATE: dict[str, dict[str, Any]] = {
     "art:cw": {"searches": 5},
     "adv_lib:cw": {"searches": 4, "steps": 1000},
 }
-"""Where an attack's defaults would take minutes on the canaries; all others run at their defaults."""
+"""Where an attack's defaults would take long on the canaries; all others run at their defaults."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Contender:
 def settings_note() -> str:
     """What is not graded at its defaults, and how it is."""
     told = [f"{name} ({', '.join(f'{k} {v:g}' for k, v in settings.items())})" for name, settings in MODERATE.items()]
-    return f"Not at their defaults, which take minutes here: {', '.join(told)}."
+    return f"Not at their defaults, to save time: {', '.join(told)}."
 
 
 def contender(card: AttackCard) -> Contender:
