@@ -15,6 +15,7 @@ from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.adversarials import Adversarials, read_adversarials
 from robustboard.benchmark.canaries import grades
+from robustboard.benchmark.canaries.contender import settings_note
 from robustboard.benchmark.canaries.run import canaries, chosen_cards, grade_all
 from robustboard.benchmark.certify.methods import TIME_LIMIT_S
 from robustboard.benchmark.certify.record import MethodName
@@ -23,7 +24,7 @@ from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.benchmark.report.publish import Published, publish
-from robustboard.benchmark.results import CANARIES_FILE, write_atomically
+from robustboard.benchmark.results import write_atomically
 from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
 from robustboard.benchmark.training import train_model
@@ -265,17 +266,18 @@ def canaries_command(names: tuple[str, ...], as_json: bool, write: bool, out: Pa
     """Grade implementations, ours and the libraries', on models with known answers; default: all that are installed."""
 
     cards, notes = chosen_cards(names)
+    folder = out or leaderboards()
     found: list[grades.Grade] = []
     for card, mine in zip(cards, grade_all(cards, min(workers, len(cards))), strict=True):
         found += mine
-        print(f"{grades.summary(mine, card.name, grades.card_version(card))}", file=sys.stderr, flush=True)
+        print(grades.summary(mine, card.name, grades.card_version(card)), file=sys.stderr, flush=True)
+        if write:
+            grades.update(mine, folder)
     for note in notes:
         print(note, file=sys.stderr)
     if write:
-        folder = out or leaderboards()
-        kept = [grade for grade in grades.read_grades(folder / CANARIES_FILE) if names and grade.implementation not in names]
         legend = {canary.name: canary.asks for canary in canaries().values()}
-        grades.write_grades([*kept, *found], legend, notes, folder)
+        grades.write_page(legend, [settings_note(), *notes], list(all_cards()), folder)
     print(grades.as_json(found) if as_json else grades.lines(found))
 
 

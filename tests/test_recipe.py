@@ -110,7 +110,6 @@ def test_every_registry_entry_prints_back(card: ModelCard) -> None:
         ("relu-minmaxout_1_4", "'minmaxout_1_4'"),
         ("relu-mlp", "'mlp'"),
         ("relu-mlp_", "'mlp_'"),
-        ("relu-mlp_0", "'mlp_0'"),
         ("relu-mlp_32_", "'mlp_32_'"),
         ("relu-mlp_032", "'mlp_032'"),
         ("relu-mlp_10000", "'mlp_10000'"),

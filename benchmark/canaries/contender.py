@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import random
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from robustboard.attacks.attack import AttackCard, Proposal
 from robustboard.attacks.randomness import make_keys
+from robustboard.benchmark.canaries.models import Raising
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.evaluate import ExampleRecord, Task, evaluate_examples, make_sizer
 from robustboard.benchmark.judge import CountedModel, Threat, Verdict, judge, look_clean, prepared
@@ -23,14 +22,14 @@ from robustboard.benchmark.judge import CountedModel, Threat, Verdict, judge, lo
 CPU = torch.device("cpu")
 MODERATE: dict[str, dict[str, Any]] = {
     "cw": {"start_steps": 50, "steps": 50},
-    "cw_cold": {"searches": 5, "steps": 100, "rate": 0.03, "initial_c": 0.1},
+    "cw_cold": {"searches": 5, "steps": 150, "rate": 0.03, "initial_c": 0.1},
     "max_confidence": {"steps": 20, "step": 0.1},
     "torchattacks:square": {"queries": 1000},
-    "foolbox:cw": {"searches": 6, "steps": 200},
-    "art:cw": {"searches": 3},
-    "adv_lib:cw": {"searches": 6, "steps": 200},
+    "foolbox:cw": {"searches": 4, "steps": 1000},
+    "art:cw": {"searches": 5},
+    "adv_lib:cw": {"searches": 4, "steps": 1000},
 }
-"""Where an attack's defaults would take minutes on the canaries; all others run at their defaults."""
+"""Where an attack's defaults would take long on the canaries; all others run at their defaults."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +82,22 @@ class Contender:
 
     def leftovers(self, network: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> list[str]:
         """What a bare call, without the care that is taken of libraries here, changed or kept that is not its own: modes,
-        `.grad`, random states, the graph. An exception of the attack is passed over."""
+        `.grad`, random states, the graph; and an exception that is not the canary's."""
         modes = [module.training for module in network.modules()]
         before = _random_states()
-        with warnings.catch_warnings(record=True):
-            # What it left is the question, not whether it raised.
-            graph = False
-            with contextlib.suppress(Exception):
-                made = self._call(inspect.unwrap(self.card.function), network, images, labels, epsilon, 0, {})
-                graph = made.images.requires_grad
+        graph, raised = False, ""
+        try:
+            made = self._call(inspect.unwrap(self.card.function), CountedModel(network), images, labels, epsilon, 0, {})
+            graph = made.images.requires_grad
+        except Exception as trouble:
+            raised = type(trouble).__name__
         after = _random_states()
         checks = {
             "modes": [module.training for module in network.modules()] != modes,
             "parameters' .grad": any(parameter.grad is not None for parameter in network.parameters()),
             **{f"{name}'s random state": before[name] != after[name] for name in before},
-            "the images, which hold their autograd graph": graph,
+            "the autograd graph, which the images hold": graph,
+            f"an exception ({raised})": bool(raised) and not isinstance(network, Raising),
         }
         return [what for what, changed in checks.items() if changed]
 
@@ -116,6 +116,12 @@ class Contender:
         keys = make_keys(0, torch.arange(first, first + len(labels)), self.card.name)
         given = {**self.card.preset, **told, **self.settings, **more}
         return function(model, images.clone(), labels.clone(), keys, epsilon=epsilon, **given)
+
+
+def settings_note() -> str:
+    """What is not graded at its defaults, and how it is."""
+    told = [f"{name} ({', '.join(f'{k} {v:g}' for k, v in settings.items())})" for name, settings in MODERATE.items()]
+    return f"Not at their defaults, to save time: {', '.join(told)}."
 
 
 def contender(card: AttackCard) -> Contender:

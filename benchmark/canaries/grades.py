@@ -63,10 +63,21 @@ def read_grades(path: Path) -> list[Grade]:
         raise InputError(f"{path} holds no grades: write it again by robustboard canaries --write") from trouble
 
 
-def write_grades(grades: Sequence[Grade], legend: Mapping[str, str], notes: Sequence[str], folder: Path) -> None:
-    """Put `grades`, as JSON and as Markdown, into `folder`."""
-    write_atomically(folder / CANARIES_FILE, as_json(grades))
-    write_atomically(folder / "canaries.md", page(grades, legend, notes))
+def update(mine: Sequence[Grade], folder: Path) -> None:
+    """Put an implementation's grades into the folder's JSON, in place of its old ones: a run that is cut short loses none."""
+    names = {grade.implementation for grade in mine}
+    kept = [grade for grade in read_grades(folder / CANARIES_FILE) if grade.implementation not in names]
+    write_atomically(folder / CANARIES_FILE, as_json([*kept, *mine]))
+
+
+def write_page(legend: Mapping[str, str], notes: Sequence[str], order: Sequence[str], folder: Path) -> None:
+    """Render the folder's JSON as its Markdown page, implementations and canaries (the keys of `legend`) in their order;
+    grades of what is in neither are dropped."""
+    known = [g for g in read_grades(folder / CANARIES_FILE) if g.implementation in order and g.canary in legend]
+    canaries = list(legend)
+    known.sort(key=lambda grade: (order.index(grade.implementation), canaries.index(grade.canary)))
+    write_atomically(folder / CANARIES_FILE, as_json(known))
+    write_atomically(folder / "canaries.md", page(known, legend, notes))
 
 
 def find_grades(folders: Sequence[Path]) -> list[Grade]:
@@ -87,10 +98,9 @@ def summary(grades: Sequence[Grade], implementation: str, version: str) -> str |
     return f"{implementation} {passed}/{len(mine)}{'' if passed == len(mine) else ' ▲'}"
 
 
-def table(grades: Sequence[Grade]) -> str:
+def table(grades: Sequence[Grade], canaries: Sequence[str]) -> str:
     """Implementations against canaries in Markdown: ✓ or ✗, with the share of the known optimum where there is one; – where
     nothing is asked."""
-    canaries = list(dict.fromkeys(grade.canary for grade in grades))
     cells = {(grade.implementation, grade.canary): _cell(grade) for grade in grades}
     rows = [[name, passed, *(cells.get((name, canary), "–") for canary in canaries)] for name, passed in _passed(grades).items()]
     return tabulate(rows, headers=["implementation", "passed", *canaries], tablefmt="github", disable_numparse=True)
@@ -122,12 +132,11 @@ def page(grades: Sequence[Grade], legend: Mapping[str, str], notes: Sequence[str
             "# Canaries",
             "",
             "Models with known answers, on which every implementation of an attack is graded by the judge of the boards. ✓ and ✗",
-            "say whether it did what the canary asks; a number is the share of the known optimum (minimum-norm attacks) or of the",
-            "examples that must fall (all others); – where the canary asks nothing of the attack. Libraries run at their own",
-            "defaults, but for fewer steps where those take minutes. `robustboard canaries --write` makes this page;",
-            "`canaries.json` beside it says why each ✗ is one.",
+            "say whether it did what the canary asks; a number is the share of the known optimum (minimum-norm attacks) or of",
+            "the examples that must fall (all others); – where the canary asks nothing of the attack.",
+            "`robustboard canaries --write` makes this page; `canaries.json` beside it says why each ✗ is one.",
             "",
-            table(grades),
+            table(grades, list(legend)),
             "",
             f"Graded: {' · '.join(versions)}.",
             "",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustboard.benchmark.canaries.grades import find_grades
 from robustboard.benchmark.certify.record import read_certificates
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.report.board import make_boards
@@ -24,7 +25,8 @@ class Published:
 
 
 def publish(folders: Sequence[Path], style: str, write: Path | None = None, into: Sequence[Path] = ()) -> Published:
-    """Render everything readable below `folders`; `write` and `into` receive Markdown.
+    """Render everything readable below `folders`; `write` and `into` receive Markdown. Grades of the attacks' implementations
+    that are kept beside the results are named under the tables.
 
     Raises `InputError` when there is nothing to report.
     """
@@ -45,11 +47,16 @@ def publish(folders: Sequence[Path], style: str, write: Path | None = None, into
     if not boards:
         told = f" ({'; '.join(troubles)})" if troubles else ""
         raise InputError(f"there is nothing to report in {', '.join(map(str, folders))}{told}")
+    try:
+        grades = find_grades(folders)
+    except InputError as trouble:
+        grades = []
+        troubles.append(str(trouble))
     if write is not None:
-        write_atomically(write, render(boards, "markdown"))
+        write_atomically(write, render(boards, "markdown", grades))
     for path in into:
-        write_atomically(path, _between_marks(path, render(boards, "markdown")))
-    return Published(render(boards, style), troubles)
+        write_atomically(path, _between_marks(path, render(boards, "markdown", grades)))
+    return Published(render(boards, style, grades), troubles)
 
 
 def _between_marks(path: Path, text: str) -> str:

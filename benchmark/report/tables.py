@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from robustboard.benchmark.canaries.grades import Grade, summary, version_of
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.report.board import Board, Row, WorstCase
@@ -30,12 +31,12 @@ CERTIFIED = (
 )
 
 
-def render(boards: Sequence[Board], style: str) -> str:
-    """All boards as text; `style` is "terminal" or "markdown"."""
-    return "\n\n".join(_render_board(board, style) for board in boards) + "\n"
+def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = ()) -> str:
+    """All boards as text; `style` is "terminal" or "markdown". `grades` of the implementations that ran are named under each."""
+    return "\n\n".join(_render_board(board, style, grades) for board in boards) + "\n"
 
 
-def _render_board(board: Board, style: str) -> str:
+def _render_board(board: Board, style: str, grades: Sequence[Grade]) -> str:
     markdown = style == "markdown"
     width = shutil.get_terminal_size((200, 50)).columns
     heading = f"{dataset_title(board.dataset)} · {board.title} · protocol {board.protocol} v{board.version}"
@@ -52,6 +53,9 @@ def _render_board(board: Board, style: str) -> str:
         lines += [legend if markdown else textwrap.fill(legend.replace("**", ""), width), ""]
     lines += _optimality_lines(board, "github" if markdown else "simple")
     bullet = "- " if markdown else "  "
+    graded = _graded(board, grades)
+    if graded:
+        lines.append(f"{bullet}Canaries passed: {', '.join(graded)}.")
     lines += [f"{bullet}▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
     lines += [f"{bullet}▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
     lines += [f"{bullet}not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
@@ -103,6 +107,14 @@ def _widest(text: str) -> int:
     return max((len(line) for line in text.splitlines()), default=0)
 
 
+def _graded(board: Board, grades: Sequence[Grade]) -> list[str]:
+    """What the board's attacks did on the models with known answers: "cw 22/22", "torchattacks:cw 8/22 ▲"."""
+    used = {cell.attack.name: cell.attack for row in board.rows for cell in row.cells.values()}
+    blocks = [used[name] for name in board.attacks if name in used]
+    found = [summary(grades, block.name, version_of(block.implementation, block.version)) for block in blocks]
+    return [text for text in found if text is not None]
+
+
 def _budgets(board: Board) -> list[str]:
     """How many examples, and within what: "n = 1000 · L∞ ε = 0.3 · L2 ε = 2 · L0 ≤ 113 features"."""
     cells = [cell for row in board.rows for cell in row.cells.values()]
@@ -124,13 +136,15 @@ def _headers(board: Board) -> list[str]:
     names = ["model", "parameters", "clean"]
     names += [_header(board, attack) for attack in board.attacks]
     names += ["worst L∞", *(["certified L∞"] if _has_certificates(board) else []), "worst L2"]
-    if "cw" in board.attacks:
-        names.append("cw median L2")
-    if "jsma" in board.attacks:
-        names.append("jsma median pixels")
-    if "max_confidence" in board.attacks:
-        names.append("max_confidence failure t=0.5")
+    names += [f"{attack} median L2" for attack in _of_kind(board, "cw")]
+    names += [f"{attack} median pixels" for attack in _of_kind(board, "jsma")]
+    names += [f"{attack} failure t=0.5" for attack in _of_kind(board, "max_confidence")]
     return [*names, "s/example"]
+
+
+def _of_kind(board: Board, name: str) -> list[str]:
+    """The board's attacks that are `name`, here or in a library."""
+    return [attack for attack in board.attacks if attack.rpartition(":")[2] == name]
 
 
 def _header(board: Board, attack: str) -> str:
@@ -153,12 +167,9 @@ def _cells(row: Row, board: Board) -> list[str]:
     if _has_certificates(board):
         columns.append(_certified_cell(row.certificate))
     columns.append(_worst_cell(row.worst_case("l2")))
-    if "cw" in board.attacks:
-        columns.append(_median(row.cells.get("cw"), 3))
-    if "jsma" in board.attacks:
-        columns.append(_median(row.cells.get("jsma"), 0))
-    if "max_confidence" in board.attacks:
-        columns.append(_failure_at_half(row.cells.get("max_confidence")))
+    columns += [_median(row.cells.get(attack), 3) for attack in _of_kind(board, "cw")]
+    columns += [_median(row.cells.get(attack), 0) for attack in _of_kind(board, "jsma")]
+    columns += [_failure_at_half(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
     seconds = sum(cell.cost.seconds / cell.outcome.n for cell in row.cells.values())
     return [*columns, f"{seconds:.3f}"]
 
