@@ -28,6 +28,7 @@ from robustboard.attacks.autoattack import autoattack
 from robustboard.attacks.fab import fab_t
 from robustboard.attacks.losses import margin
 from robustboard.attacks.projections import BallNorm, norms, onto_hyperplane
+from robustboard.attacks.randomness import derive
 from robustboard.attacks.square import square
 from robustboard.benchmark.datasets import Dataset, load_dataset
 from test_attacks_linear import boxed_problem, smallest_in_box, smallest_without_box
@@ -63,7 +64,9 @@ def test_fools_exactly_the_examples_whose_minimum_is_below_epsilon(name: str, cl
     candidates = run_quickly(suffixed(name, norm), model, images, labels, epsilon=epsilon, **GRADIENT[name]).images
     fooled = is_fooled(model, candidates, labels)
     assert not bool(fooled[optimum > epsilon * (1 + 1e-4)].any()), "nobody can"
-    assert bool(fooled[optimum < 0.98 * epsilon].all())
+    # Without targets an ascent may end at the boundary to a class that is not the nearest.
+    tried_all = classes == 2 or name in ("apgd_t", "autoattack")
+    assert float(fooled[optimum < 0.98 * epsilon].float().mean()) >= (1 if tried_all else 0.6)
 
 
 @both_norms
@@ -164,15 +167,19 @@ def test_more_classes_and_restarts_of_fab_never_take_it_farther(norm: BallNorm) 
 
 
 @both_norms
-def test_autoattack_fools_whatever_one_of_its_attacks_fools(norm: BallNorm) -> None:
+def test_autoattack_fools_what_one_of_its_attacks_fools_and_nothing_else(norm: BallNorm) -> None:
     model, images, labels = two_layer_problem(8, count=40)
     epsilon = 0.06 if norm == "linf" else 0.25
-    whole = autoattack(model, images, labels, keys(40), epsilon=epsilon, steps=10, queries=60, norm=norm)
-    left = ~is_fooled(model, whole.images, labels)
-    assert 0 < int(left.sum()) < 40
-    for attack, settings in ((apgd, {"steps": 10}), (apgd_t, {"steps": 10}), (square, {"queries": 60})):
-        candidates = attack(model, images, labels, keys(40), epsilon=epsilon, norm=norm, **settings).images
-        assert int((is_fooled(model, candidates, labels) & left).sum()) == 0
+    whole = autoattack(model, images, labels, keys(40), epsilon=epsilon, steps=10, queries=60, norm=norm).images
+    fooled = is_fooled(model, whole, labels)
+    assert 0 < int(fooled.sum()) < 40
+    by_any = torch.zeros_like(fooled)
+    parts: list[tuple[Any, dict[str, int]]] = [(apgd, {"steps": 10}), (apgd_t, {"steps": 10}), (fab_t, {"steps": 10})]
+    for number, (attack, settings) in enumerate([*parts, (square, {"queries": 60})]):
+        seeds = derive(keys(40), number)
+        candidates = attack(model, images, labels, seeds, epsilon=epsilon, norm=norm, **settings).images
+        by_any |= is_fooled(model, candidates, labels) & (norms(candidates - images, norm) <= epsilon + 1e-6)
+    assert torch.equal(fooled, by_any)
 
 
 @both_norms
