@@ -326,3 +326,35 @@ def test_leaves_no_more_standing_than_the_library(torchattacks: ModuleType, name
     # One start of each: which examples it fools is chance, and two such shares of 200 differ by it.
     slack = 0.03 if name in ("apgd_ce", "apgd_dlr") else 0.01
     assert ours <= library + slack
+
+
+def their_ensemble(library: ModuleType, model: nn.Module, norm: str, epsilon: float) -> Any:
+    """What the library's AutoAttack is made of, which does not let its iterations be chosen."""
+    common = {"norm": {"linf": "Linf", "l2": "L2"}[norm], "eps": epsilon}
+    parts = [
+        library.APGD(model, loss="ce", steps=25, **common),
+        library.APGDT(model, steps=25, **common),
+        library.FAB(model, steps=25, multi_targeted=True, n_classes=10, **common),
+        library.Square(model, n_queries=50, **common),
+    ]
+    return library.MultiAttack(parts)
+
+
+@both_norms
+@pytest.mark.parametrize("name", ["digits/relu-fast_at", "mnist/relu-fast_at"])
+def test_autoattack_leaves_no_more_standing_than_the_library(
+    torchattacks: ModuleType, request: pytest.FixtureRequest, name: str, norm: str
+) -> None:
+    dataset = name.split("/", maxsplit=1)[0]
+    folder = None if dataset == "digits" else request.getfixturevalue("real_data")
+    count, budgets = {"digits": (60, (0.15, 0.8)), "mnist": (20, (0.35, 2.5))}[dataset]
+    model, images, labels = right_ones(name, load_dataset(dataset, "test", folder).select(range(count)))
+    epsilon = budgets[norm == "l2"]
+    torch.manual_seed(0)
+    candidates = their_ensemble(torchattacks, model, norm, epsilon)(images, labels)
+    library = left(model, candidates, images, labels, norm, epsilon)
+    bound = attack_cards()[suffixed("autoattack", norm)].bind(steps=25, queries=50)
+    candidates = bound(model, images, labels, keys(len(images)), epsilon=epsilon).images
+    ours = left(model, candidates, images, labels, norm, epsilon)
+    assert 0 < library < 1
+    assert ours <= library + 1 / len(images), "one example more or less is chance"
