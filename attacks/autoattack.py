@@ -8,7 +8,7 @@ from robustboard.attacks import randomness
 from robustboard.attacks.apgd import apgd, apgd_t
 from robustboard.attacks.ascent import Ascent, cascade
 from robustboard.attacks.attack import Model, Proposal, logits_of, register_linf_and_l2
-from robustboard.attacks.fab import fab_t
+from robustboard.attacks.fab import fab_until
 from robustboard.attacks.losses import is_decisive, margin
 from robustboard.attacks.projections import BallNorm, into_ball
 from robustboard.attacks.square import square
@@ -34,10 +34,7 @@ def autoattack(
 
     def attempt(number: int, rows: Tensor) -> Ascent:
         origins, owners, seeds = images[rows], labels[rows], randomness.derive(keys[rows], number)
-        if number < 3:
-            proposal = (apgd, apgd_t, fab_t)[number](model, origins, owners, seeds, epsilon=epsilon, steps=steps, norm=norm)
-        else:
-            proposal = square(model, origins, owners, seeds, epsilon=epsilon, queries=queries, norm=norm)
+        proposal = _attack(number, model, origins, owners, seeds, epsilon, steps, queries, norm)
         candidates = into_ball(proposal.images, origins, epsilon, norm)
         logits = logits_of(model, candidates)
         values = margin(logits, owners)
@@ -45,3 +42,25 @@ def autoattack(
 
     best = cascade(images, 4, attempt)
     return Proposal(best.images, best.iterations)
+
+
+def _attack(
+    number: int,
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    keys: Tensor,
+    epsilon: float,
+    steps: int,
+    queries: int,
+    norm: BallNorm,
+) -> Proposal:
+    """The `number`-th of the four, at the paper's settings."""
+    if number == 0:
+        return apgd(model, images, labels, keys, epsilon=epsilon, steps=steps, norm=norm)
+    if number == 1:
+        return apgd_t(model, images, labels, keys, epsilon=epsilon, steps=steps, norm=norm)
+    if number == 2:
+        # Once within ε, nothing is gained by a smaller perturbation.
+        return fab_until(model, images, labels, keys, epsilon, steps, 1, 9, norm, enough=epsilon)
+    return square(model, images, labels, keys, epsilon=epsilon, queries=queries, norm=norm)

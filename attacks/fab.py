@@ -40,18 +40,35 @@ def fab_t(
     Returns the closest image with any wrong answer, or the image itself. `epsilon` only bounds where restarts begin.
     Costs two forward passes and one back a step.
     """
+    return fab_until(model, images, labels, keys, epsilon, steps, restarts, target_classes, norm, enough=0.0)
+
+
+def fab_until(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    keys: Tensor,
+    epsilon: float,
+    steps: int,
+    restarts: int,
+    target_classes: int,
+    norm: BallNorm,
+    *,
+    enough: float,
+) -> Proposal:
+    """`fab_t` in which an example with a success no farther than `enough` leaves before the next class or restart."""
     logits = logits_of(model, images)
     wanted = margin(logits, labels)
     everyone = torch.arange(len(images), device=images.device)
-    distances = torch.zeros_like(wanted)
-    smallest = Closest.nothing(images).joined(everyone, images, distances, is_success(wanted, None), logits, wanted)
-    # What is wrong already has no smaller perturbation than none.
-    rows = (~smallest.decisive).nonzero().squeeze(1)
-    taken = torch.zeros_like(labels)
-    if not len(rows):
-        return Proposal(smallest.images, taken)
+    smallest = Closest.nothing(images).joined(
+        everyone, images, torch.zeros_like(wanted), is_success(wanted, None), logits, wanted
+    )
     targets = wrong_classes(logits, labels)[:, :target_classes]
+    taken = torch.zeros_like(labels)
     for number in range(restarts * targets.shape[1]):
+        rows = (~(smallest.decisive & (smallest.distances <= enough))).nonzero().squeeze(1)
+        if not len(rows):
+            break
         starts = images[rows]
         if number >= targets.shape[1]:
             radius = smallest.distances[rows].clamp_max(epsilon) / 2

@@ -11,7 +11,7 @@ from robustboard.attacks import projections, randomness
 from robustboard.attacks.ascent import Ascent, cascade
 from robustboard.attacks.attack import Model, Proposal, logits_of, register_linf_and_l2
 from robustboard.attacks.losses import is_decisive, is_success, margin
-from robustboard.attacks.projections import BallNorm, per_example
+from robustboard.attacks.projections import BallNorm
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """The queries, of 10,000, after which the share of the image that a square covers is halved."""
@@ -111,11 +111,11 @@ def _with_square(current: Tensor, origins: Tensor, keys: Tensor, side: int, epsi
     """A random square of every channel set to +ε or −ε. Where that is what was there it is set to the opposite: no query goes
     to an image that is known. Algorithm 2."""
     draws = randomness.uniform(keys, (2 + origins.shape[1],))
-    window = _window(_corner(draws[:, :2], side, origins), side, origins)
-    change = epsilon * _signs(draws[:, 2:])
-    candidates = torch.where(window, projections.box(origins + change), current)
-    known = (candidates == current).flatten(1).all(1)
-    return torch.where(per_example(known, current) & window, projections.box(origins - change), candidates)
+    places = _square_at(draws[:, :2], side, origins)
+    there, change = origins.flatten(2).gather(2, places), epsilon * _signs(draws[:, 2:])
+    drawn, opposite = projections.box(there + change), projections.box(there - change)
+    known = (drawn == current.flatten(2).gather(2, places)).flatten(1).all(1)
+    return current.flatten(2).scatter(2, places, torch.where(known[:, None, None], opposite, drawn)).reshape(current.shape)
 
 
 def _tiles(origins: Tensor, keys: Tensor, epsilon: float) -> Tensor:
@@ -134,44 +134,36 @@ def _tiles(origins: Tensor, keys: Tensor, epsilon: float) -> Tensor:
 def _with_moved_square(current: Tensor, origins: Tensor, keys: Tensor, side: int, epsilon: float) -> Tensor:
     """The change of one random square, and what is left of ε, spent on bumps in another. Algorithm 3."""
     draws = randomness.uniform(keys, (5 + origins.shape[1],))
-    corner = _corner(draws[:, :2], side, origins)
-    into, out_of = _window(corner, side, origins), _window(_corner(draws[:, 2:4], side, origins), side, origins)
-    change = current - origins
-    bumps = _placed(_bumps(side, origins), corner, draws[:, 4] < 0.5, origins)
-    here = torch.where(into, change, 0.0)
-    mixed = _signs(draws[:, 5:]) * bumps + here / _lengths(here).clamp_min(1e-12)
-    unused = (epsilon**2 - change.square().sum((1, 2, 3), keepdim=True)).clamp_min(0) / origins.shape[1]
-    available = (_lengths(torch.where(into | out_of, change, 0.0)).square() + unused).sqrt()
-    moved = torch.where(into, mixed / _lengths(mixed).clamp_min(1e-12) * available, torch.where(out_of, 0.0, change))
-    return projections.l2(origins + moved, origins, epsilon)
+    into, out_of = _square_at(draws[:, :2], side, origins), _square_at(draws[:, 2:4], side, origins)
+    change = (current - origins).flatten(2)
+    unused = (epsilon**2 - change.square().sum((1, 2), keepdim=True)).clamp_min(0) / origins.shape[1]
+    here, freed = change.gather(2, into), change.gather(2, out_of).square().sum(2, keepdim=True)
+    cleared = change.scatter(2, out_of, 0.0)
+    available = (freed + cleared.gather(2, into).square().sum(2, keepdim=True) + unused).sqrt()
+    bumps = _bumps(side, origins)
+    turned = torch.stack([bumps, bumps.T]).flatten(1)[(draws[:, 4] < 0.5).long()]
+    mixed = _signs(draws[:, 5:]) * turned[:, None] + here / _lengths(here)
+    moved = cleared.scatter(2, into, mixed / _lengths(mixed) * available)
+    return projections.l2(origins + moved.reshape(origins.shape), origins, epsilon)
 
 
 def _signs(draws: Tensor) -> Tensor:
-    """±1 for every channel, (n, C, 1, 1), from numbers uniform in [0, 1)."""
-    return torch.where(draws < 0.5, -1.0, 1.0)[:, :, None, None]
+    """±1 for every channel, (n, C, 1), from numbers uniform in [0, 1)."""
+    return torch.where(draws < 0.5, -1.0, 1.0)[:, :, None]
 
 
-def _corner(draws: Tensor, side: int, images: Tensor) -> Tensor:
-    """The upper left corners (n, 2) of squares that lie within the images."""
-    rest = torch.tensor([images.shape[2] - side + 1, images.shape[3] - side + 1], device=images.device)
-    return (draws * rest).long()
-
-
-def _window(corner: Tensor, side: int, images: Tensor) -> Tensor:
-    """(n, 1, H, W) bool: the square."""
-    down, across = _offsets(corner, images)
-    return (((down >= 0) & (down < side))[:, :, None] & ((across >= 0) & (across < side))[:, None])[:, None]
-
-
-def _offsets(corner: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """How far each row (n, H) and each column (n, W) of the image is below and right of the corner."""
-    height, width = (torch.arange(size, device=images.device) for size in images.shape[2:])
-    return height - corner[:, :1], width - corner[:, 1:]
+def _square_at(draws: Tensor, side: int, images: Tensor) -> Tensor:
+    """The places (n, C, side²) in a flattened image of a square that lies within it, from draws (n, 2) in [0, 1)."""
+    _, channels, height, width = images.shape
+    steps = torch.arange(side, device=images.device)
+    down = (draws[:, :1] * (height - side + 1)).long() + steps
+    across = (draws[:, 1:] * (width - side + 1)).long() + steps
+    return (down[:, :, None] * width + across[:, None]).flatten(1)[:, None].expand(-1, channels, -1)
 
 
 def _lengths(change: Tensor) -> Tensor:
-    """The L2 norm of every channel, (n, C, 1, 1)."""
-    return change.square().sum((2, 3), keepdim=True).sqrt()
+    """The L2 norm of every channel (n, C, 1), and never 0."""
+    return change.square().sum(2, keepdim=True).sqrt().clamp_min(1e-12)
 
 
 def _bumps(side: int, like: Tensor) -> Tensor:
@@ -187,12 +179,3 @@ def _bump(height: int, width: int, like: Tensor) -> Tensor:
     ring = torch.maximum(down[:, None], across[None])
     terms = torch.arange(1, max(height, width) // 2 + 2, device=like.device).to(like.dtype) ** -2
     return terms.flip(0).cumsum(0).flip(0)[ring]
-
-
-def _placed(pattern: Tensor, corner: Tensor, turned: Tensor, images: Tensor) -> Tensor:
-    """(n, 1, H, W): the pattern, transposed where `turned`, at each example's corner, and 0 elsewhere."""
-    side = len(pattern)
-    down, across = (offsets.clamp(0, side - 1) for offsets in _offsets(corner, images))
-    both = torch.stack([pattern, pattern.T])
-    values = both[turned.long()[:, None, None], down[:, :, None], across[:, None]]
-    return torch.where(_window(corner, side, images), values[:, None], 0.0)
