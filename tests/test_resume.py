@@ -114,8 +114,17 @@ def test_a_damaged_cell_is_run_again(protocol_file: Path, tmp_path: Path) -> Non
     assert_same(whole, cell(tmp_path, "cw"))
 
 
+# A shell starts what it runs in the background, these tests perhaps, with Ctrl-C ignored: the run is to hear it.
+HEARING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from robustboard.benchmark.__main__ import main
+main()
+"""
+
+
 def command(protocol: Path, out: Path) -> list[str]:
-    run_it = [sys.executable, "-m", "robustboard.benchmark", "run", "--protocol", str(protocol), "--models", MODEL]
+    run_it = [sys.executable, "-c", HEARING, "run", "--protocol", str(protocol), "--models", MODEL]
     return [*run_it, "--attacks", "cw", "--batch-size", "2", "--device", "cpu", "--out", str(out)]
 
 
