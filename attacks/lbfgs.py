@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, logits_of, register
 from robustboard.attacks.closest import Closest
-from robustboard.attacks.losses import is_success, success_margin
+from robustboard.attacks.losses import is_success, success_margin, wrong_classes
 from robustboard.attacks.projections import norms
 
 
@@ -28,24 +29,24 @@ def lbfgs(
     searches: int = 10,
     iterations: int = 50,
     initial_c: float = 1.0,
+    classes: int = 9,
     targets: Tensor | None = None,
 ) -> Proposal:
     """Minimise c · ‖r‖₂² + loss(x + r, t) with x + r in the box, by at most `iterations` of L-BFGS-B, for the largest c that
     still reaches t: c falls tenfold until a first success, then its bracket is halved on a log scale, `searches` in all.
 
-    ‖r‖ is squared because it has no gradient at 0. The loss is the cross-entropy towards t. Untargeted, t is the wrong class
-    of the largest clean logit, and any wrong answer counts. Returns the closest success, or the image itself. Examples are
-    solved one at a time: the optimiser's line search is each one's own. `epsilon` is not used.
+    ‖r‖ is squared because it has no gradient at 0. The loss is the cross-entropy towards t. Untargeted, t is each of the
+    `classes` likeliest wrong ones in turn, and any wrong answer counts. Returns the closest success, or the image itself.
+    Examples are solved one at a time: the optimiser's line search is each one's own. `epsilon` is not used.
     """
-    clean = logits_of(model, images)
-    aims = clean.scatter(1, labels[:, None], -torch.inf).argmax(1) if targets is None else targets
+    aims = wrong_classes(logits_of(model, images), labels)[:, :classes] if targets is None else targets[:, None]
     closest = Closest.nothing(images)
     taken = torch.zeros_like(labels)
-    for at in range(len(images)):
+    for at, aim in itertools.product(range(len(images)), range(aims.shape[1])):
         row = torch.tensor([at], device=images.device)
         low, high, c = 0.0, math.inf, initial_c
         for _ in range(searches):
-            candidate, spent = _minimise(model, images[row], aims[row], c, iterations)
+            candidate, spent = _minimise(model, images[row], aims[row, aim], c, iterations)
             logits = logits_of(model, candidate)
             wanted = success_margin(logits, labels[row], None if targets is None else targets[row])
             found = is_success(wanted, targets)

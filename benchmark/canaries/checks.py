@@ -7,6 +7,7 @@ be attacked: there it is what is asked, because a clean image handed back instea
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -252,6 +253,10 @@ def finite_only(problem: Problem) -> Problem:
 
 class Binary(Problem):
     """Features just beside ½, of which the network sees only the side."""
+
+    def budget(self, norm: Norm) -> float:
+        """In L2 what lets every feature change by the ε of L∞: the linear model's distances mean nothing here."""
+        return 0.1 * math.sqrt(self.images[0].numel()) if norm == "l2" else super().budget(norm)
 
     def must_fall(self, norm: str) -> Tensor:
         """Every example: turning all the features that count changes the class."""
