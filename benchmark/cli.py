@@ -13,7 +13,6 @@ from tabulate import tabulate
 
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
-from robustboard.benchmark.adversarials import Adversarials, read_adversarials
 from robustboard.benchmark.canaries import grades
 from robustboard.benchmark.canaries.contender import settings_note
 from robustboard.benchmark.canaries.run import canaries, chosen_cards, grade_all
@@ -21,12 +20,19 @@ from robustboard.benchmark.certify.methods import TIME_LIMIT_S
 from robustboard.benchmark.certify.record import MethodName
 from robustboard.benchmark.certify.run import CertifyRequest, certify, sentence
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
-from robustboard.benchmark.errors import InputError, suggest
+from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
+from robustboard.benchmark.options import (
+    checked_device,
+    chosen_subjects,
+    given_adversarials,
+    parsed_batch_size,
+    parsed_shard,
+    words,
+)
 from robustboard.benchmark.report.publish import Published, publish
 from robustboard.benchmark.results import write_atomically
 from robustboard.benchmark.run import Request, run
-from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
 from robustboard.benchmark.training import train_model
 from robustboard.models import registry
 
@@ -132,20 +138,20 @@ def run_command(
     """Attack models and write one JSON file a cell; finished cells are kept, unfinished ones go on where they stopped."""
     official = protocols.load_protocol(protocol_name)
     protocol = protocols.adjusted(official, n=n, epsilon=eps, indices=indices, seed=seed)
-    datasets = [check_dataset_name(name) for name in _words(dataset_names)] or list(official.datasets)
-    subjects = _subjects(patterns, references, head, datasets, official)
+    datasets = [check_dataset_name(name) for name in words(dataset_names)] or list(official.datasets)
+    subjects = chosen_subjects(patterns, references, head, datasets, official)
     committed = protocol == official and protocol_name == "standard" and not references
     request = Request(
         protocol=protocol,
         datasets=datasets,
         subjects=subjects,
-        attacks=_words(attack_names) or None,
+        attacks=words(attack_names) or None,
         out=out or leaderboards() / ("results" if committed else "runs"),
         data=data,
-        device=_device(device),
-        batch_size=_batch_size(batch_size),
-        shard=_shard(shard),
-        adversarials=_adversarials(files, datasets),
+        device=checked_device(device),
+        batch_size=parsed_batch_size(batch_size),
+        shard=parsed_shard(shard),
+        adversarials=given_adversarials(files, datasets),
         quiet=quiet,
     )
     summary = run(request)
@@ -189,7 +195,7 @@ def certify_command(
     protocol = protocols.adjusted(official, n=n, epsilon=eps, indices=None)
     datasets = [check_dataset_name(dataset_name)] if dataset_name else list(official.datasets)
     files = tuple(name for name in models if ".py:" in name)
-    subjects = _subjects(",".join(name for name in models if name not in files), files, "softmax", datasets, official)
+    subjects = chosen_subjects(",".join(name for name in models if name not in files), files, "softmax", datasets, official)
     committed = protocol == official and protocol_name == "standard" and not files
     folder = out or leaderboards() / ("results" if committed else "runs")
     for result in certify(CertifyRequest(protocol, subjects, method, folder, data, time_limit, quiet)):
@@ -319,7 +325,7 @@ def train_command(
         raise InputError(f"--epochs must be at least 1, got {epochs}")
     for name in names:
         home = out or registry.HOME
-        card = train_model(name, data=data, device=_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
+        card = train_model(name, data=data, device=checked_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
         print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")
 
 
@@ -341,64 +347,3 @@ def peers_command(lines: tuple[str, ...], data: Path | None, as_json: bool, writ
 def _say_troubles(published: Published) -> None:
     for trouble in published.troubles:
         print(f"left alone: {trouble}", file=sys.stderr)
-
-
-def _subjects(
-    patterns: str | None, references: tuple[str, ...], head: str, datasets: list[str], protocol: protocols.Protocol
-) -> list[Subject]:
-    if references and len(datasets) != 1:
-        raise InputError(f"--model needs one --dataset that it classifies: {', '.join(DATASETS)}")
-    own = [user_subject(reference, datasets[0], "sigmoid" if head == "sigmoid" else "softmax") for reference in references]
-    globs = _words(patterns)
-    if not globs and not own:
-        globs = protocol.models
-    subjects = own + (registry_subjects(globs, datasets) if globs else [])
-    names = [(subject.dataset, subject.name) for subject in subjects]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise InputError(f"two models are called {twice[0]}/{twice[1]}: rename a file or a function")
-    if not subjects:
-        raise InputError(f"no model of {', '.join(datasets)} matches {', '.join(globs)}; see: robustboard models")
-    return subjects
-
-
-def _adversarials(files: tuple[Path, ...], datasets: list[str]) -> list[Adversarials]:
-    if files and len(datasets) != 1:
-        raise InputError(f"--adversarials needs one --dataset that its images belong to: {', '.join(DATASETS)}")
-    given = [read_adversarials(file) for file in files]
-    names = [one.name for one in given]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise InputError(f"two files of --adversarials are called {twice}: rename one")
-    return given
-
-
-def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
-
-
-def _device(name: str) -> str:
-    import torch  # noqa: PLC0415  (other commands start faster without)
-
-    try:
-        if name != "auto":
-            torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as trouble:
-        known = ("auto", "cpu", "cuda")
-        raise InputError(f"there is no device {name!r} here{suggest(name, known)} ({str(trouble).splitlines()[0]})") from trouble
-    return name
-
-
-def _batch_size(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--batch-size is auto or a number of at least 1, got {text!r}")
-    return int(text)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    which, slash, count = text.partition("/")
-    if not slash or not which.isdecimal() or not count.isdecimal() or int(which) >= int(count):
-        raise InputError(f"--shard is i/k with i from 0 to k − 1, got {text!r}")
-    return int(which), int(count)

@@ -94,7 +94,8 @@ def test_the_names_say_library_and_attack_and_the_version_is_the_installed_one()
             assert card.implementation == f"{prefix} {importlib.metadata.version(DISTRIBUTIONS[prefix])}"
         if attack in own:
             assert card.norm == own[attack].norm
-            assert card.aim == own[attack].aim
+            # torchattacks' FAB returns what is within ε only, ours the smallest it finds.
+            assert card.aim == own[attack].aim or name == "torchattacks:fab_t"
             assert set(card.shared) <= set(card.parameters()) & set(own[attack].parameters())
     assert {"fgsm", "bim", "cw", "spsa", "jsma", "max_confidence"} <= {
         name.partition(":")[2] for name in EVERY if name.startswith("torchattacks:")
@@ -134,14 +135,14 @@ def test_a_name_that_is_nearly_a_librarys_is_suggested() -> None:
 def test_a_protocols_numbers_hold_where_they_mean_the_same() -> None:
     protocol = load_protocol("standard")
     data = load_dataset("digits", "test", None)
-    planned = {name: cells.plan_attack(protocol, all_cards()[name], data) for name in ("bim", "torchattacks:bim", "foolbox:bim")}
+    planned = {name: cells.plan_attack(protocol, name, data) for name in ("bim", "torchattacks:bim", "foolbox:bim")}
     assert planned["bim"].parameters["steps"] == 40
     assert planned["torchattacks:bim"].parameters == {"steps": 40, "alpha": 2 / 255}
     assert planned["foolbox:bim"].parameters["step"] == planned["bim"].parameters["step"]
     # The steps of the fast C&W come after a start; the library's own count holds.
-    assert cells.plan_attack(protocol, all_cards()["torchattacks:cw"], data).parameters["steps"] == 50
+    assert cells.plan_attack(protocol, "torchattacks:cw", data).parameters["steps"] == 50
     # The same examples, or nothing could be compared.
-    assert len(cells.plan_attack(protocol, all_cards()["torchattacks:cw"], data).indices) == protocol.plan("digits").fewer["cw"]
+    assert len(cells.plan_attack(protocol, "torchattacks:cw", data).indices) == protocol.plan("digits").fewer["cw"]
 
 
 def test_implementations_stand_side_by_side_judged_alike() -> None:

@@ -275,9 +275,9 @@ def torchattacks() -> ModuleType:
     """The library, which beside a CPU build of torch needs the benchmark's help to be imported."""
     import torchattacks as library  # noqa: PLC0415
 
-    import robustboard.benchmark.torchvision_compatibility  # noqa: PLC0415
+    import robustboard.torchvision_compatibility  # noqa: PLC0415
 
-    assert robustboard.benchmark.torchvision_compatibility
+    assert robustboard.torchvision_compatibility
     return library
 
 

@@ -121,7 +121,11 @@ def test_an_attack_that_cheats_is_found_out() -> None:
     assert verdicts(noisy, "batch-mates")["batch-mates"][0] == "fail"
 
 
-@pytest.mark.parametrize("name", list(attack_cards()))
+SLOW = {"lbfgs"}
+"""One example and one class at a time, minutes for all canaries: the committed grade stands for it."""
+
+
+@pytest.mark.parametrize("name", [name for name in attack_cards() if name not in SLOW])
 def test_ours_pass(name: str) -> None:
     found = list(grade(attack_cards()[name]))
     failed = {(name, one.canary) for one in found if one.verdict == "fail"}
@@ -218,6 +222,8 @@ def test_the_committed_grades_are_those_of_todays_attacks() -> None:
     stale = [name for name, card in attack_cards().items() if versions.get(name) != grades.card_version(card)]
     assert stale == [], "run: robustboard canaries --write " + " ".join(stale)
     assert {one.canary for one in committed} == set(canaries())
+    ours = {(one.implementation, one.canary) for one in committed if one.implementation in versions and one.verdict == "fail"}
+    assert {pair for pair in ours if pair[0] in attack_cards()} == KNOWN_TO_FAIL
 
 
 def test_what_cannot_be_graded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import robustboard
 from conftest import linear_problem
 from evaluation_tasks import Answers, records, task_for
 from robustboard.attacks.attack import Proposal, attack_cards
+from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.cells import chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError, ModelFaultError
@@ -225,4 +226,4 @@ def _digits_records(name: str, size: int) -> list[ExampleRecord]:
 
 def test_every_attack_of_the_protocols_exists() -> None:
     for name in ("quick", "standard", "smoke"):
-        assert set(load_protocol(name).attacks) <= set(attack_cards())
+        assert set(load_protocol(name).attacks) <= {*attack_cards(), *CASCADES}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from robustboard.attacks.attack import attack_cards
+from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.cells import plan_attack
 from robustboard.benchmark.datasets import DATASETS, Dataset, load_dataset
 from robustboard.benchmark.errors import InputError
@@ -37,7 +38,7 @@ def test_a_shipped_protocol_is_whole(protocol: Protocol) -> None:
     assert (HOME / f"{protocol.name}.toml").is_file()
     assert protocol.version >= 1
     assert set(protocol.datasets) <= set(DATASETS)
-    assert set(protocol.attacks) <= set(attack_cards())
+    assert set(protocol.attacks) <= {*attack_cards(), *CASCADES}
     for dataset, plan in protocol.datasets.items():
         assert plan.n <= TEST_SET_SIZES[dataset]
         assert set(plan.fewer) <= set(attack_cards())
@@ -50,7 +51,8 @@ def test_a_shipped_protocol_is_whole(protocol: Protocol) -> None:
 def test_every_attack_of_a_shipped_protocol_takes_its_parameters(protocol: Protocol) -> None:
     cards = attack_cards()
     for dataset in protocol.datasets:
-        for name in {*protocol.attacks, *protocol.plan(dataset).attacks}:
+        stages = {stage for stages in protocol.cascades.values() for stage in stages}
+        for name in {*protocol.attacks, *protocol.plan(dataset).attacks, *stages} - {*CASCADES}:
             cards[name].bind(**protocol.parameters(dataset, cards[name]))
 
 

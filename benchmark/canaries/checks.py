@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from robustboard.attacks.attack import Norm
 from robustboard.attacks.projections import norms
 from robustboard.benchmark.canaries import models
 from robustboard.benchmark.canaries.closed_form import optimality

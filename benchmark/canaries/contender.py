@@ -23,7 +23,12 @@ CPU = torch.device("cpu")
 MODERATE: dict[str, dict[str, Any]] = {
     "cw": {"start_steps": 50, "steps": 50},
     "cw_cold": {"searches": 5, "steps": 150, "rate": 0.03, "initial_c": 0.1},
+    "lbfgs": {"searches": 10, "iterations": 20},
     "max_confidence": {"steps": 20, "step": 0.1},
+    "square": {"queries": 1000},
+    "square_l2": {"queries": 2000},
+    "autoattack": {"queries": 1000},
+    "autoattack_l2": {"queries": 1000},
     "torchattacks:square": {"queries": 1000},
     "foolbox:cw": {"searches": 4, "steps": 1000},
     "art:cw": {"searches": 5},
