@@ -39,7 +39,7 @@ leaderboards: $(READY)
 	$(BIN)/robustboard run --protocol standard --quiet
 	$(BIN)/robustboard report leaderboards/results --into leaderboards/README.md --into README.md
 
-# Ours and each library's attacks in turn, on an idle machine: half an hour.
+# Ours and each library's attacks in turn: wants an idle machine.
 peers: $(READY)
 	$(BIN)/robustboard peers --write leaderboards/peers.md
 

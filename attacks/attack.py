@@ -53,11 +53,13 @@ class Attack(Protocol):
 class AttackCard:
     """An attack and what it promises. `version` rises whenever the same input would give another output.
 
-    `preset`: the parameters that make this name (the loss of `fgsm_ce`). `epsilon` is in units of `norm`; an attack
-    with the aim "minimum" is told ε only to report at it. `check` refuses, by ValueError, parameters that cannot work;
-    it takes those it needs by name. A `head` parameter is filled in from the model, a `norm` parameter from the card.
-    `implementation` says whose code it is, a library's with its version; `shared` names those parameters of a library's
-    attack that mean the same as those of the attack here, so that a protocol's numbers hold for both.
+    `preset`: the parameters that make this name (the loss of `fgsm_ce`). `neutral`: parameters that came later, with the
+    value at which the output is what it was without them, so that results from before stay what they are. `epsilon` is in
+    units of `norm`; an attack with the aim "minimum" is told ε only to report at it. `check` refuses, by ValueError,
+    parameters that cannot work; it takes those it needs by name. A `head` parameter is filled in from the model, a `norm`
+    parameter from the card. `implementation` says whose code it is, a library's with its version; `shared` names those
+    parameters of a library's attack that mean the same as those of the attack here, so that a protocol's numbers hold for
+    both.
     """
 
     name: str
@@ -68,6 +70,7 @@ class AttackCard:
     source: str
     needs_gradient: bool = True
     preset: Mapping[str, Any] = field(default_factory=dict)
+    neutral: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[..., None] | None = None
     implementation: str = "robustboard"
     shared: tuple[str, ...] = ()
@@ -83,6 +86,11 @@ class AttackCard:
         hidden = {"epsilon", "targets", "row_cap", "head", "norm"}
         own = {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in hidden}
         return {**own, **self.preset}
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every parameter with its value, `given` or default, that decides the output: none at its neutral value."""
+        values = {**self.parameters(), **given}
+        return {name: value for name, value in values.items() if name not in self.neutral or value != self.neutral[name]}
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Raise ValueError for a parameter the attack does not have, or a value it cannot work with."""

@@ -117,6 +117,7 @@ def _minimise(
     aim="minimum",
     version=1,
     source="Carlini & Wagner 2017, section VI-A, started by DDN (Rony et al. 2019)",
+    neutral={"start_classes": 0},
 )
 def cw(
     model: Model,

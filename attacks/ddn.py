@@ -14,7 +14,14 @@ from robustboard.attacks.directions import unit
 from robustboard.attacks.losses import is_success, lead_of, success_margin, wrong_classes
 
 
-@register("ddn", norm="l2", aim="minimum", version=1, source="Rony et al. 2019, algorithm 1; margin loss")
+@register(
+    "ddn",
+    norm="l2",
+    aim="minimum",
+    version=1,
+    source="Rony et al. 2019, algorithm 1; margin loss",
+    neutral={"classes": 0},
+)
 def ddn(
     model: Model,
     images: Tensor,

@@ -12,7 +12,7 @@ from robustboard.attacks.attack import Norm, Proposal
 from robustboard.attacks.losses import Head
 from robustboard.attacks.randomness import derive
 from robustboard.benchmark.evaluate import BoundAttack, ExampleRecord, propose
-from robustboard.benchmark.judge import TOLERANCE, Threat, judge
+from robustboard.benchmark.judge import TOLERANCE, CountedModel, Threat, judge
 from robustboard.benchmark.results import CellResult
 
 CASCADES: Mapping[str, Norm] = {"worst_case": "linf", "worst_case_l2": "l2"}
@@ -40,13 +40,15 @@ def cascade(stages: Sequence[Stage], head: Head) -> BoundAttack:
     def attack(
         model: nn.Module, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float, row_share: float = 1.0
     ) -> Proposal:
+        # The judge's passes are not the attack's cost.
+        judged = model.network if isinstance(model, CountedModel) else model
         best, iterations = images.clone(), torch.zeros_like(labels)
         failures = [""] * len(images)
         rows = torch.arange(len(images), device=images.device)
         for number, stage in enumerate(stages):
             x, y = images[rows], labels[rows]
             proposal = propose(stage.attack, model, x, y, derive(keys[rows], number), epsilon, row_share)
-            verdict = judge(model, x, y, proposal.images, stage.threat, head)
+            verdict = judge(judged, x, y, proposal.images, stage.threat, head)
             admitted = proposal.failures or [""] * len(rows)
             broken = [mine or theirs for mine, theirs in zip(admitted, verdict.failures, strict=True)]
             whole = torch.tensor([not text for text in broken], device=images.device)

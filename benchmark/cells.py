@@ -133,7 +133,7 @@ def plan_attack(protocol: Protocol, name: str, data_set: Dataset) -> PlannedAtta
         card.check_parameters(given)
     except ValueError as trouble:
         raise InputError(f"protocol {protocol.name}, {data_set.name}: {trouble}") from trouble
-    parameters = {**card.parameters(), **given}
+    parameters = card.settings(given)
     threat = protocol.threat(data_set.name, card, data_set.images[0].numel())
 
     def bind(head: Head) -> BoundAttack:

@@ -171,13 +171,13 @@ def digest(protocol: Protocol) -> str:
     cards = all_cards()
     for name in protocol.datasets:
         given = {attack: protocol.parameters(name, cards[attack]) for attack in _run_attacks(protocol)}
-        content["datasets"][name]["attacks"] = {key: {**cards[key].parameters(), **values} for key, values in given.items()}
+        content["datasets"][name]["attacks"] = {key: cards[key].settings(values) for key, values in given.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _run_attacks(protocol: Protocol) -> list[str]:
-    """The attacks a protocol runs, those within its cascades included, each once."""
-    stages = [stage for name in protocol.attacks for stage in protocol.cascades.get(name, [])]
+    """The attacks a protocol has numbers for: those it runs and those of its cascades, each once."""
+    stages = [stage for stages in protocol.cascades.values() for stage in stages]
     return list(dict.fromkeys([*(name for name in protocol.attacks if name not in CASCADES), *stages]))
 
 

@@ -134,6 +134,7 @@ def _run_model(
             waiting.append(cell)
     if not waiting:
         return 0, len(cells)
+    kept = len(cells) - len(waiting)
     device = choose_device(request.device)
     with prepared(model.network, device, channels_last=subject.source == "registry") as network:
         longest = max((cell.examples for cell in waiting), key=lambda examples: len(examples.labels))
@@ -143,12 +144,13 @@ def _run_model(
         for cell in waiting:
             if cell.attack.is_cascade and store.is_finished(cell):
                 progress.skip()
+                kept += 1
                 continue
             moved = store.make_room(cell)
             if moved:
                 progress.note(f"warning: {moved}")
             done += _run_cell(request, cell, network, clean, device, progress)
-    return done, len(cells) - len(waiting)
+    return done, kept
 
 
 def _cell(request: Request, model: BuiltModel, plan: PlannedAttack, data_set: Dataset) -> Cell:

@@ -14,8 +14,10 @@ from robustboard.benchmark.cells import plan_attack
 from robustboard.benchmark.datasets import DATASETS, Dataset, load_dataset
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import HOME, DatasetPlan, Protocol, adjusted, digest, load_protocol, protocol_names
+from robustboard.benchmark.results import read_folder
 from robustboard.benchmark.subjects import registry_subjects
 
+ROOT = Path(__file__).resolve().parents[1]
 DIGESTS = Path(__file__).parent / "protocol_digests.json"
 SHIPPED = [load_protocol(name) for name in protocol_names()]
 TEST_SET_SIZES = {"digits": 1000, "mnist": 10_000, "cifar10": 10_000}
@@ -296,3 +298,23 @@ def test_unknown_protocol_suggests_the_nearest(tmp_path: Path) -> None:
         load_protocol("standrad")
     with pytest.raises(InputError, match="there is no protocol"):
         load_protocol(str(tmp_path))
+
+
+def test_the_committed_cells_are_those_of_todays_standard(standard: Protocol) -> None:
+    """Whoever adds a model runs `standard` as it is today: its cells must be able to stand in one table with these."""
+    cells, unread = read_folder(ROOT / "leaderboards" / "results" / "standard")
+    assert unread == []
+    assert len(cells) >= 72
+    for cell in cells:
+        where = f"{cell.dataset.name}/{cell.model.name}/{cell.attack.name}"
+        card = attack_cards()[cell.attack.name]
+        assert cell.protocol.version == standard.version, where
+        assert cell.attack.version == card.version, where
+        assert cell.attack.params == card.settings(standard.parameters(cell.dataset.name, card)), where
+
+
+def test_a_parameter_that_came_later_leaves_old_results_what_they_are() -> None:
+    card = attack_cards()["cw"]
+    assert "start_classes" not in card.settings({"steps": 7})
+    assert card.settings({"start_classes": 0}) == card.settings({})
+    assert card.settings({"start_classes": 9})["start_classes"] == 9
