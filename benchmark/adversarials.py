@@ -47,7 +47,7 @@ def read_adversarials(path: Path) -> Adversarials:
     try:
         content = path.read_bytes()
         arrays = _safetensors(path) if path.suffix == ".safetensors" else _npz(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, SafetensorError) as trouble:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, SafetensorError) as trouble:
         raise InputError(
             f"--adversarials {path} does not read ({trouble}); a .npz or .safetensors file with images (n, C, H, W) and indices "
             "(n,) is wanted"

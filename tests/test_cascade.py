@@ -254,6 +254,7 @@ def test_a_candidate_beyond_epsilon_counts_nowhere(tmp_path: Path) -> None:
         {"images": np.zeros((3, 1, 8, 8)), "indices": np.array([0.0, 1.0, 2.0])},
         {"images": np.zeros((3, 1, 9, 9)), "indices": np.arange(3)},
         {"images": np.zeros((3, 1, 8, 8)), "indices": np.arange(3) + 1000},
+        {"images": np.array([[[["a"]]]]), "indices": np.arange(1)},
         {"images": np.array([{}], dtype=object), "indices": np.arange(1)},
     ],
 )
