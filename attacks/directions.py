@@ -1,4 +1,4 @@
-"""Gradients as directions."""
+"""The direction that DDN and FMN step along: the gradient at length 1, and a random one, by key, where it is exactly 0."""
 
 from __future__ import annotations
 
