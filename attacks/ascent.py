@@ -76,9 +76,11 @@ def ascend(
     step: float,
     steps: int,
     norm: BallNorm = "linf",
+    falling: bool = False,
 ) -> Ascent:
     """From `starts`, up to `steps` moves of `step` (in units of `norm`) along the steepest direction, inside the ball of
-    `epsilon` around `origins` and the box. Examples leave the batch when `score` says they are done.
+    `epsilon` around `origins` and the box. Examples leave the batch when `score` says they are done. A `falling` step is
+    `step` at first and falls along a line, to `step` / `steps` at last.
 
     More steps never give a worse score: every iterate is scored and the best is kept. Costs one pass forward and back
     a step and an example, and one forward for the last iterate.
@@ -97,7 +99,8 @@ def ascend(
         rows = rows[going]
         if number == steps or not len(rows):
             break
-        moved = current[going] + step * steepest(gradient[going], norm)
+        length = step * (1 - number / steps) if falling else step
+        moved = current[going] + length * steepest(gradient[going], norm)
         current = into_ball(moved, origins[rows], epsilon, norm)
         best.iterations[rows] += 1
     return best
@@ -109,3 +112,13 @@ def check_reach(step: float, steps: int) -> None:
         raise ValueError(f"there must be at least one step of positive length, got {steps} of {step:g} ε")
     if step * steps < 1 - 1e-9:
         raise ValueError(f"{steps} steps of {step:g} ε reach only {step * steps:g} ε: raise steps or step until step · steps ≥ 1")
+
+
+def check_falling_reach(step: float, steps: int) -> None:
+    """Refuse a schedule whose falling steps together cannot reach the edge of the ball: ValueError when their sum,
+    step (relative to ε) · (steps + 1) / 2, is below 1."""
+    reach = step * (steps + 1) / 2
+    if steps < 1 or step <= 0:
+        raise ValueError(f"there must be at least one step of positive length, got {steps} of {step:g} ε")
+    if reach < 1 - 1e-9:
+        raise ValueError(f"{steps} steps falling from {step:g} ε reach only {reach:g} ε in all: raise steps or step")

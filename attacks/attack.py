@@ -99,7 +99,9 @@ class AttackCard:
         for name, value in parameters.items():
             if name not in known:
                 raise ValueError(f"attack {self.name} has no parameter {name!r}; it has {', '.join(known)}")
-            _check_value(f"{self.name}: {name}", value, known[name], get_args(hints[name]), any_sign=name in checked)
+            # Where 0 is the neutral value it may be given, whatever the default has become.
+            default = 0 * known[name] if self.neutral.get(name) == 0 else known[name]
+            _check_value(f"{self.name}: {name}", value, default, get_args(hints[name]), any_sign=name in checked)
         if self.check is not None:
             settings = {**known, **parameters}
             self.check(**{name: settings[name] for name in checked})

@@ -115,7 +115,7 @@ def _minimise(
     "cw",
     norm="l2",
     aim="minimum",
-    version=1,
+    version=2,
     source="Carlini & Wagner 2017, section VI-A, started by DDN (Rony et al. 2019)",
     neutral={"start_classes": 0},
 )
@@ -126,22 +126,26 @@ def cw(
     keys: Tensor,
     *,
     epsilon: float = math.inf,
-    start_steps: int = 100,
-    start_classes: int = 0,
+    start_steps: int = 20,
+    start_classes: int = 4,
+    start_gamma: float = 0.3,
+    start_norm: float = 5.0,
     steps: int = 100,
     rate: float = 0.1,
     kappa: float = 0.0,
     targets: Tensor | None = None,
 ) -> Proposal:
     """Minimise ‖δ‖₂² + c · max(κ − margin, 0) by Adam from the best of `start_steps` of DDN, which goes
-    towards each of the `start_classes` likeliest wrong classes, too.
+    towards each of the `start_classes` likeliest wrong classes, too, its norm at first `start_norm` and changing by
+    `start_gamma` a step: from a norm too small, few steps do not reach the boundary of a robust network.
 
     At the smallest perturbation 2δ = c · ∇margin, so c is set to 2‖δ‖ / ‖∇margin‖ at an example's first success; then it
     falls by a tenth after each success and rises by a tenth after each failure, which keeps the iterate at the boundary.
     Before a first success it grows by half. The rate falls to a hundredth along a cosine. Returns the closest success,
     the start's included (`from_start` says where it was that one), or the image itself.
     """
-    start = ddn(model, images, labels, keys, steps=start_steps, classes=start_classes, targets=targets)
+    schedule = {"gamma": start_gamma, "initial_norm": start_norm}
+    start = ddn(model, images, labels, keys, steps=start_steps, classes=start_classes, targets=targets, **schedule)
     rows = torch.arange(len(images), device=images.device)
     begin = _look(model, start.images, labels, targets, kappa, with_gradient=False)
     smallest = Closest.nothing(images).joined(

@@ -16,7 +16,7 @@ from robustboard.attacks.directions import unit
 from robustboard.attacks.losses import is_success, success_margin
 
 
-@register("fmn", norm="l2", aim="minimum", version=1, source="Pintor et al. 2021, algorithm 1; margin loss")
+@register("fmn", norm="l2", aim="minimum", version=2, source="Pintor et al. 2021, algorithm 1; margin loss")
 def fmn(
     model: Model,
     images: Tensor,
@@ -27,6 +27,7 @@ def fmn(
     steps: int = 100,
     rate: float = 1.0,
     gamma: float = 0.05,
+    initial_norm: float = 0.0,
     classes: int = 0,
     norm: Literal["linf", "l2"] = "l2",
     targets: Tensor | None = None,
@@ -35,15 +36,16 @@ def fmn(
     margin, then in `classes` more walks that of Z_t − Z_y, t the likeliest wrong class, the next, ….
 
     Until a first success ε is the distance at which the boundary would lie were the model linear, ‖δ‖ − f / ‖∇f‖ in the dual
-    norm, times 1 + γ, and never less than before; from then on ε is multiplied by 1 − γ inside the other class (never above the
-    best distance) and by 1 + γ outside.
-    α falls from `rate` to a hundredth of it and γ from `gamma` to a hundredth along cosines. Returns the closest success, or
-    the image itself. A zero gradient is replaced by a random direction. `epsilon` is not used.
+    norm, times 1 + γ, and never less than before or than `initial_norm`, and δ is stretched to it: from beyond the boundary
+    the way back is shorter on robust networks. From then on ε is multiplied by 1 − γ inside the other class (never above the
+    best distance) and by 1 + γ outside. α falls from `rate` to a hundredth of it and γ from `gamma` to a hundredth along
+    cosines. Returns the closest success, or the image itself. A zero gradient is replaced by a random direction. `epsilon`
+    is not used.
     """
     closest = Closest.nothing(images)
     for number, towards in enumerate(goals(model, images, labels, 0 if targets is not None else classes)):
         seeds = keys if number == 0 else randomness.derive(keys, -number)
-        closest = _walk(model, images, labels, targets, towards, seeds, closest, steps, rate, gamma, norm)
+        closest = _walk(model, images, labels, targets, towards, seeds, closest, steps, rate, gamma, initial_norm, norm)
         walks = number + 1
     return Proposal(closest.images, torch.full_like(labels, walks * steps))
 
@@ -59,11 +61,12 @@ def _walk(
     steps: int,
     rate: float,
     gamma: float,
+    initial_norm: float,
     norm: Literal["linf", "l2"],
 ) -> Closest:
     rows = torch.arange(len(images), device=images.device)
     change, best = torch.zeros_like(images), images.new_full((len(images),), torch.inf)
-    radius = torch.zeros_like(best)
+    radius = torch.full_like(best, initial_norm)
     for number in range(steps + 1):
         current = images + change
         if number < steps:
@@ -84,11 +87,18 @@ def _walk(
         grown = torch.where(torch.isfinite(best), radius * (1 + gamma * falling), reaching)
         radius = torch.where(found, shrunk, grown)
         moved = current + rate * falling * unit(gradient, randomness.derive(keys, number))
+        stretched = images + _stretched(moved - images, radius, norm)
+        moved = torch.where(projections.per_example(torch.isfinite(best), moved), moved, stretched)
         change = projections.into_ball(moved, images, radius, norm) - images
     return closest
 
 
-register("fmn_linf", norm="linf", aim="minimum", version=1, source="Pintor et al. 2021, algorithm 1; margin loss")(fmn)
+def _stretched(change: Tensor, radius: Tensor, norm: Literal["linf", "l2"]) -> Tensor:
+    length = projections.norms(change, norm).clamp_min(1e-12)
+    return change * projections.per_example(radius / length, change)
+
+
+register("fmn_linf", norm="linf", aim="minimum", version=2, source="Pintor et al. 2021, algorithm 1; margin loss")(fmn)
 
 
 def dual_norms(gradient: Tensor, norm: Literal["linf", "l2"]) -> Tensor:

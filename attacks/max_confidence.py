@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robustboard.attacks import randomness
-from robustboard.attacks.ascent import Score, ascend, check_reach
+from robustboard.attacks.ascent import Score, ascend, check_falling_reach
 from robustboard.attacks.attack import Model, Proposal, logits_of, register
 from robustboard.attacks.losses import Head, confidence, lead_of, log_odds, margin, wrong_classes
 from robustboard.attacks.pgd import uniform_start
@@ -19,9 +19,9 @@ CERTAIN = 1 - 1e-6
     "max_confidence",
     norm="linf",
     aim="confidence",
-    version=1,
+    version=2,
     source="Goodfellow, Qin & Berthelot 2019, section 3",
-    check=check_reach,
+    check=check_falling_reach,
 )
 def max_confidence(
     model: Model,
@@ -31,16 +31,19 @@ def max_confidence(
     *,
     epsilon: float,
     steps: int = 40,
-    step: float = 1 / 15,
+    step: float = 1.0,
     head: Head = "softmax",
 ) -> Proposal:
     """For every wrong class a PGD ascent on that class's confidence; per example the most confident error is kept.
 
+    The first move is `step` · ε long, and they fall to none along a line: on an adversarially trained network long steps
+    leave the first hill and short ones climb the last, where steps of one length do neither.
+
     Every example is attacked, clean errors included, and the clean image is a candidate too. Wrong classes are tried in
     the order of their clean logits; an example that is wrong with a confidence of 1 is done with all of them.
-    `head` says how logits become confidences. Raises ValueError when step · steps < 1.
+    `head` says how logits become confidences. Raises ValueError when the moves together are shorter than ε.
     """
-    check_reach(step, steps)
+    check_falling_reach(step, steps)
     clean = logits_of(model, images)
     best = images.clone()
     scores = confident_error(clean, labels, head)
@@ -60,6 +63,7 @@ def max_confidence(
             epsilon=epsilon,
             step=step * epsilon,
             steps=steps,
+            falling=True,
         )
         better = ascent.scores > scores[rows]
         best[rows[better]] = ascent.images[better]

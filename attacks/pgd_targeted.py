@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from robustboard.attacks import randomness
-from robustboard.attacks.ascent import Ascent, ascend, cascade, check_reach
+from robustboard.attacks.ascent import Ascent, ascend, cascade, check_falling_reach
 from robustboard.attacks.attack import Model, Proposal, logits_of, register
 from robustboard.attacks.losses import is_decisive, lead_of, margin, wrong_classes
 from robustboard.attacks.pgd import uniform_start
@@ -15,9 +15,9 @@ from robustboard.attacks.pgd import uniform_start
     "pgd_t",
     norm="linf",
     aim="budget",
-    version=1,
+    version=2,
     source="Gowal et al. 2019 (MultiTargeted), section 3; PGD of Madry et al. 2017",
-    check=check_reach,
+    check=check_falling_reach,
 )
 def pgd_targeted(
     model: Model,
@@ -27,15 +27,16 @@ def pgd_targeted(
     *,
     epsilon: float,
     steps: int = 40,
-    step: float = 1 / 20,
+    step: float = 1.0,
     restarts: int = 1,
 ) -> Proposal:
-    """For every wrong class t an ascent of Z_t − Z_y from a uniform point of the ball; α = `step` · ε.
+    """For every wrong class t an ascent of Z_t − Z_y from a uniform point of the ball; its moves are `step` · ε
+    long at first and fall to none along a line.
 
     The classes are tried in the order of their clean logits, `restarts` times, and only survivors go on to the next. Any
-    wrong answer is a success, whichever class it is. Raises ValueError when α · steps < ε.
+    wrong answer is a success, whichever class it is. Raises ValueError when the moves together are shorter than ε.
     """
-    check_reach(step, steps)
+    check_falling_reach(step, steps)
     classes = wrong_classes(logits_of(model, images), labels)
 
     def attempt(number: int, rows: Tensor) -> Ascent:
@@ -49,7 +50,8 @@ def pgd_targeted(
             return lead, is_decisive(logits, lead)
 
         starts = uniform_start(origins, randomness.derive(keys[rows], number), epsilon)
-        return ascend(model, origins, starts, climb, score, epsilon=epsilon, step=step * epsilon, steps=steps)
+        first = step * epsilon
+        return ascend(model, origins, starts, climb, score, epsilon=epsilon, step=first, steps=steps, falling=True)
 
     best = cascade(images, restarts * classes.shape[1], attempt)
     return Proposal(best.images, best.iterations)

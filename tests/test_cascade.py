@@ -45,7 +45,7 @@ gamma = 0.145
 [datasets.digits.attacks]
 bim = { steps = 4, step = 0.25 }
 pgd = { steps = 8, step = 0.25 }
-pgd_t = { steps = 8, step = 0.25 }
+pgd_t = { steps = 8, step = 1.0 }
 """
 MODEL = "digits/relu-fast_at"
 THREAT = Threat("linf", EPSILON, "budget")

@@ -21,10 +21,9 @@ from robustboard.benchmark.judge import CountedModel, Threat, Verdict, judge, lo
 
 CPU = torch.device("cpu")
 MODERATE: dict[str, dict[str, Any]] = {
-    "cw": {"start_steps": 50, "steps": 50},
     "cw_cold": {"searches": 5, "steps": 150, "rate": 0.03, "initial_c": 0.1},
     "lbfgs": {"searches": 10, "iterations": 20},
-    "max_confidence": {"steps": 20, "step": 0.1},
+    "max_confidence": {"steps": 20, "step": 1.0},
     "square": {"queries": 1000},
     "square_l2": {"queries": 2000},
     "autoattack": {"queries": 1000},
