@@ -145,11 +145,26 @@ def jsma(
     return _run("JSMA", model, images.clone(), labels, targets, pairs, theta=theta, gamma=gamma)
 
 
-@register("torchattacks:autoattack", norm="linf", aim="budget", source="torchattacks.AutoAttack, standard", needs_gradient=False)
-def autoattack(model: Model, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
-    """APGD-CE, APGD-T, FAB-T and Square one after the other, the latter three on the survivors."""
+@register(
+    "torchattacks:autoattack",
+    norm="linf",
+    aim="budget",
+    source="torchattacks.AutoAttack, standard",
+    needs_gradient=False,
+    shared=("steps",),
+)
+def autoattack(model: Model, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float, steps: int = 10) -> Proposal:
+    """APGD-CE, APGD-T, FAB-T and Square one after the other, the latter three on the survivors.
+
+    The library's ensemble takes no `steps` and runs its gradient attacks for 10, a tenth of the published number.
+    """
+    library = load("torchattacks")
     classes = count_classes(model, images)
-    return _run("AutoAttack", model, images, labels, eps=epsilon, n_classes=classes, seed=seed_of(keys))
+    ensemble = library.AutoAttack(Handed(model, images.device), eps=epsilon, n_classes=classes, seed=seed_of(keys))
+    for part in ensemble._autoattack.attacks:
+        if hasattr(part, "steps"):
+            part.steps = steps
+    return proposed(images, ensemble(images, labels), steps)
 
 
 @register("torchattacks:apgd_ce", norm="linf", aim="budget", source="torchattacks.APGD, cross-entropy", shared=("steps",))

@@ -47,8 +47,8 @@ EPSILON = {"mnist": {"linf": 0.3, "l2": 2.0, "l0": 113.0}, "cifar10": {"linf": 8
 def contests() -> list[Contest]:
     """Every line, in the order of the table."""
     return [
-        _jsma(MNIST, 8, 15),
-        _jsma(CIFAR10, 2, 50),
+        _jsma(MNIST, 64, 15),
+        _jsma(CIFAR10, 32, 50),
         _cw(),
         _spsa(MNIST, 8, 5),
         _spsa(MNIST_AT, 8, 1.5),
@@ -72,7 +72,7 @@ def _cw() -> Contest:
 
 
 def _spsa(model: str, n: int, goal: float) -> Contest:
-    strength = {"directions": 128, "iterations": 40, "rate": 0.02}
+    strength = {"directions": 128, "iterations": 100, "delta": 0.01, "rate": 0.01}
     return Contest("spsa", model, n, "robust accuracy", goal, Side("spsa", strength), (Side("torchattacks:spsa", strength),))
 
 
@@ -89,10 +89,11 @@ def _fgsm() -> Contest:
 
 
 def _max_confidence(model: str, goal: float) -> Contest:
-    ours = Side("max_confidence", {"steps": 40, "step": 1 / 15})
+    ours = Side("max_confidence", {"steps": 40})
     theirs = Side("torchattacks:max_confidence", {"steps": 40, "alpha": EPSILON["mnist"]["linf"] / 15})
     return Contest("max_confidence", model, 64, "failure at t = 0.5", goal, ours, (theirs,))
 
 
 def _autoattack(model: str, n: int) -> Contest:
-    return Contest("autoattack", model, n, "robust accuracy", 1.3, Side("autoattack"), (Side("torchattacks:autoattack"),))
+    ours, theirs = Side("autoattack", {"steps": 100}), Side("torchattacks:autoattack", {"steps": 100})
+    return Contest("autoattack", model, n, "robust accuracy", 1.3, ours, (theirs,))
