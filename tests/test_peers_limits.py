@@ -70,6 +70,13 @@ def test_where_nobody_is_ever_done_the_passes_are_those_of_a_fixed_batch(attack:
     assert (spent.forwards - class_count, spent.backwards) == (6 * fixed.forwards, 6 * fixed.backwards)
 
 
+def test_rows_that_only_fill_up_a_small_batch_are_told() -> None:
+    network = stubborn("bim")
+    spent = attack_once(all_cards()["bim"], network, Strength(SMALL["bim"], 1e-4, CLASSES))
+    assert len(network.images) == 6
+    assert spent.rows == spent.forwards * max(8, 4 * torch.get_num_threads()) / 6
+
+
 def test_every_attack_of_the_table_has_its_formula_and_its_protocol() -> None:
     assert set(SMALL) == set(ATTACKS)
     protocol = load_protocol("standard")
@@ -199,13 +206,14 @@ def test_the_runner_itself_is_timed() -> None:
 
 
 def test_a_share_is_that_of_a_fixed_batch() -> None:
-    row = Limit("bim", "mnist/relu", 8, 5.0, 4.0, Passes(10, 8), 1.0, 0.5, 0.8, 12_000_000, None)
+    row = Limit("bim", "mnist/relu", 8, 5.0, 4.0, Passes(10, 8), 0.25, 1.0, 0.5, 0.8, 12_000_000, None)
     assert row.share == 0.5
     # 40 rows forward, 32 of them back: 8 forward alone at 5 ms, 32 both at 20 ms.
     assert row.against((0.005, 0.02)).efficiency == pytest.approx(0.68)
     text = render_limits([row, replace(row, fixed=None, efficiency=0.8)], "simple")
     assert "50.0% of 18" in text
     assert text.count("slow") == 1
+    assert text.count("25%") == 2
     assert "12 MB (—)" in text
 
 
@@ -225,6 +233,7 @@ def test_what_was_measured_is_told_and_recorded() -> None:
     for text in (page.terminal(measured), page.markdown(measured)):
         assert "Cost against the model" in text
         assert "1.50" in text
+        assert f"{torch.get_num_threads()} threads" in text
         assert "Against the libraries" not in text
     recorded = page.as_json(measured)
     assert recorded["contests"] == []

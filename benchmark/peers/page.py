@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.peers import contests, examples, limits, models, run
 
@@ -82,4 +84,4 @@ def as_json(measured: Measured) -> dict[str, list[dict[str, object]]]:
 
 def _section(name: str, rows: Sequence[Any], style: str) -> str:
     table = TABLES[name]
-    return f"{table.heading}\n\n{table.note}\n\n{table.render(rows, style)}\n"
+    return f"{table.heading}\n\n{table.note}\n\n{table.render(rows, style)}\n\n{torch.get_num_threads()} threads.\n"
