@@ -233,7 +233,7 @@ def test_what_was_measured_is_told_and_recorded() -> None:
     for text in (page.terminal(measured), page.markdown(measured)):
         assert "Cost against the model" in text
         assert "1.50" in text
-        assert f"{torch.get_num_threads()} threads" in text
+        assert f"Threads: {torch.get_num_threads()}." in text
         assert "Against the libraries" not in text
     recorded = page.as_json(measured)
     assert recorded["contests"] == []

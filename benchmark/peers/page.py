@@ -84,4 +84,4 @@ def as_json(measured: Measured) -> dict[str, list[dict[str, object]]]:
 
 def _section(name: str, rows: Sequence[Any], style: str) -> str:
     table = TABLES[name]
-    return f"{table.heading}\n\n{table.note}\n\n{table.render(rows, style)}\n\n{torch.get_num_threads()} threads.\n"
+    return f"{table.heading}\n\n{table.note}\n\n{table.render(rows, style)}\n\nThreads: {torch.get_num_threads()}.\n"
