@@ -1,7 +1,7 @@
 # make benchmark   set up .venv, attack the quick models, print the tables
 # make test        set up .venv, run the tests
 # make libraries   add ART and adv-lib, whose attacks can then be compared with those here
-# make peers       time the attacks against the libraries
+# make peers       time the attacks against the libraries and against their own limits
 # Set ROBUSTBOARD_DATA=FOLDER for MNIST and CIFAR-10; without it they are downloaded, or their rows say why not.
 
 PYTHON ?= python3

@@ -330,18 +330,21 @@ def train_command(
 
 
 @cli.command("peers")
-@click.argument("lines", nargs=-1)
+@click.argument("names", metavar="[LINE]...", nargs=-1)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with MNIST/ and cifar-10-batches-py/.")
 @click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
 @click.option("--write", type=click.Path(path_type=Path), help="Also write the page to this file.")
-def peers_command(lines: tuple[str, ...], data: Path | None, as_json: bool, write: Path | None) -> None:
-    """Time each attack against the libraries' on the same model, images and threads; LINES (jsma, cw, …) restrict it."""
-    from robustboard.benchmark.peers import run as peers  # noqa: PLC0415  (only this command needs the contests)
+def peers_command(names: tuple[str, ...], data: Path | None, as_json: bool, write: Path | None) -> None:
+    """Time each attack against the libraries' on the same model, images and threads, and against its own limits.
 
-    done = peers.run_contests(peers.chosen_contests(lines), data, lambda text: print(text, file=sys.stderr))
-    print(json.dumps(peers.as_json(done), indent=1) if as_json else peers.render(done, "simple"))
+    LINES restrict it: contests (jsma, cw, …), and the tables limits, examples and models.
+    """
+    from robustboard.benchmark.peers import page as peers  # noqa: PLC0415  (only this command needs the contests)
+
+    measured = peers.measure(peers.chosen(names), data, lambda text: print(text, file=sys.stderr, flush=True))
+    print(json.dumps(peers.as_json(measured), indent=1) if as_json else peers.terminal(measured))
     if write is not None:
-        write_atomically(write, peers.page(done))
+        write_atomically(write, peers.markdown(measured))
 
 
 def _say_troubles(published: Published) -> None:

@@ -33,12 +33,18 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Seconds of one run of a side, the rows that went forward and back, and what the judge made of the candidates."""
+class Spent:
+    """Seconds of one run of an attack, and the rows that went forward and back."""
 
     seconds: float
     forwards: int
     backwards: int
+
+
+@dataclass(frozen=True)
+class Timing(Spent):
+    """One run of a side, and what the judge made of the candidates."""
+
     verdict: Verdict
 
 
@@ -97,14 +103,23 @@ def pass_seconds(network: Network, sizes: Sequence[int] = (8, 16, 32, 64, 128, 2
     return _per_row(forward, network.images, sizes), _per_row(both, network.images, sizes)
 
 
-def efficiency(timing: Timing, seconds: tuple[float, float]) -> float:
+def efficiency(spent: Spent, seconds: tuple[float, float]) -> float:
     """The time that the passes alone would take at the best batch size over the time that the attack took."""
     forward, both = seconds
-    backwards = min(timing.backwards, timing.forwards)
+    backwards = min(spent.backwards, spent.forwards)
     # Further gradients of the same forward pass cost a backward pass each.
-    again = timing.backwards - backwards
-    floor = (timing.forwards - backwards) * forward + backwards * both + again * (both - forward)
-    return floor / timing.seconds
+    again = spent.backwards - backwards
+    floor = (spent.forwards - backwards) * forward + backwards * both + again * (both - forward)
+    return floor / spent.seconds
+
+
+def fastest(once: Callable[[], Spent], first: Spent | None = None, patience_s: float = 2.0, most: int = 5) -> Spent:
+    """The fastest of several runs, which others on the machine disturbed least: `most` of them, but none begun after
+    `patience_s`. `first` is one that was made before."""
+    runs = [once() if first is None else first]
+    while len(runs) < most and sum(run.seconds for run in runs) < patience_s:
+        runs.append(once())
+    return min(runs, key=lambda run: run.seconds)
 
 
 def _per_row(once: Callable[[Tensor], None], images: Tensor, sizes: Sequence[int]) -> float:

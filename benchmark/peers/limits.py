@@ -1,0 +1,202 @@
+"""How close each attack is to its limit: its passes against a fixed batch's, its time against its passes', its memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+from robustboard.attacks.attack import AttackCard
+from robustboard.attacks.libraries.library import all_cards
+from robustboard.attacks.randomness import make_keys
+from robustboard.benchmark.judge import CountedModel
+from robustboard.benchmark.memory import peak_memory
+from robustboard.benchmark.peers.contests import CIFAR10, MNIST
+from robustboard.benchmark.peers.fixed_loop import Passes, Strength, fixed_passes
+from robustboard.benchmark.peers.measure import BATCH_SIZES, Network, Spent, efficiency, fastest, pass_seconds
+from robustboard.benchmark.peers.run import load_network
+from robustboard.benchmark.protocols import Protocol, load_protocol
+
+EXAMPLES = 128
+"""The runner's largest batch on a processor."""
+FEWER = {
+    MNIST: {"fab_t": 32, "jsma": 32, "spsa": 32},
+    CIFAR10: {"fab_t": 16, "cw": 32, "ddn": 32, "fmn": 32, "jsma": 32, "spsa": 16},
+}
+"""Where so many would take minutes."""
+TARGETS = {MNIST: 0.8, CIFAR10: 0.9}
+"""The efficiency to reach: a pass of the small network is so short that an attack's own arithmetic shows."""
+ATTACKS = [
+    "fgsm",
+    "bim",
+    "pgd",
+    "pgd_t",
+    "apgd_ce",
+    "apgd_t",
+    "fab_t",
+    "square",
+    "autoattack",
+    "cw",
+    "ddn",
+    "fmn",
+    "spsa",
+    "jsma",
+    "max_confidence",
+]
+HEADING = "Close to the limit"
+NOTE = """Each attack alone, on one batch of n examples that the network has right, at the strength of the protocol `standard` for
+that data set; what it does not mention is at its defaults. **passes**: rows forward + back, an example. **of a fixed batch**:
+their share of those that a loop would make in which every example takes every step: 100 % where nobody can leave early.
+**passes/wall**: the time that the passes alone would take at the best batch size, over the time that the attack took; *slow* is
+below 0.8 on MNIST, 0.9 on CIFAR-10. **filled**: rows that only fill up batches of fewer than eight (four a thread, if that is
+more), against those asked for: where one example of many fights on, its passes cost as much as eight. **peak memory**: by how
+much the resident memory of the process rose (the kernel's high-water mark) above where it stood with the network and the images
+loaded; in brackets, the same for one pass forward and back of that batch. `cw_cold` and `lbfgs`, which no board runs, are left
+out: they take minutes."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One attack on one network: passes and `fixed` passes an example, forward rows that only `filled` small batches against
+    those asked for, seconds of the fastest run, `efficiency`, and the peak bytes beyond the model of the attack and of a single
+    pass of the same batch (None where the system does not tell)."""
+
+    attack: str
+    model: str
+    n: int
+    forwards: float
+    backwards: float
+    fixed: Passes | None
+    filled: float
+    seconds: float
+    efficiency: float
+    target: float
+    peak_bytes: int | None
+    pass_bytes: int | None
+
+    def against(self, floor: tuple[float, float]) -> Limit:
+        """The same run beside other seconds a row of a forward pass, and of one forward and back."""
+        spent = Spent(self.seconds, round(self.forwards * self.n), round(self.backwards * self.n))
+        return replace(self, efficiency=efficiency(spent, floor))
+
+    @property
+    def share(self) -> float | None:
+        """Passes made, of those that a fixed batch would make."""
+        return None if self.fixed is None else (self.forwards + self.backwards) / self.fixed.total
+
+
+def measure_limits(data: Path | None, note: Callable[[str], None]) -> list[Limit]:
+    """Every attack on both networks; `note` is told about each when it is done. Raises `InputError` where data lack."""
+    protocol = load_protocol("standard")
+    return [row for model in (MNIST, CIFAR10) for row in _on_network(load_network(model, EXAMPLES, data), protocol, note)]
+
+
+def _on_network(network: Network, protocol: Protocol, note: Callable[[str], None]) -> list[Limit]:
+    before = pass_seconds(network, BATCH_SIZES)
+    rows = []
+    for name in ATTACKS:
+        rows.append(_row(all_cards()[name], first(network, FEWER[network.name].get(name, EXAMPLES)), protocol, before))
+        note(f"{name} on {network.name}: {rows[-1].seconds:.2f} s, passes/wall {rows[-1].efficiency:.2f}")
+    after = pass_seconds(network, BATCH_SIZES)
+    # Whoever else was on the machine made one of the two longer.
+    floor = (min(before[0], after[0]), min(before[1], after[1]))
+    return [row.against(floor) for row in rows]
+
+
+def first(network: Network, n: int) -> Network:
+    """The network with its first `n` examples."""
+    images, labels = network.images[:n], network.labels[:n]
+    return Network(network.name, network.head, network.module, images, labels, network.classes)
+
+
+def strength_of(card: AttackCard, network: Network, protocol: Protocol) -> Strength:
+    """The protocol's strength for the network's data set, the attack's defaults where it says nothing."""
+    dataset = network.name.split("/")[0]
+    given = {**card.parameters(), **protocol.parameters(dataset, card)}
+    return Strength(given, protocol.threat(dataset, card, network.images[0].numel()).epsilon, network.classes)
+
+
+@dataclass(frozen=True)
+class Run(Spent):
+    """One run of an attack, and how many rows went forward with those that fill up small batches."""
+
+    rows: int
+
+
+def attack_once(card: AttackCard, network: Network, strength: Strength) -> Run:
+    """One run on all examples as one batch."""
+    attack, filled = card.bind(network.head, **strength.parameters), CountedModel(network.module)
+    counted = CountedModel(filled)
+    keys = make_keys(0, torch.arange(len(network.images)), "peers")
+    began = time.perf_counter()
+    attack(counted, network.images, network.labels, keys, epsilon=strength.epsilon)
+    return Run(time.perf_counter() - began, counted.forwards, counted.backwards, filled.forwards)
+
+
+def _row(card: AttackCard, network: Network, protocol: Protocol, floor: tuple[float, float]) -> Limit:
+    strength, n = strength_of(card, network, protocol), len(network.images)
+    runs: list[Run] = []
+    peak = peak_memory(lambda: runs.append(attack_once(card, network, strength)))
+    spent = fastest(lambda: attack_once(card, network, strength), first=runs[0])
+    return Limit(
+        card.name,
+        network.name,
+        n,
+        spent.forwards / n,
+        spent.backwards / n,
+        fixed_passes(card.name, strength),
+        runs[0].rows / runs[0].forwards - 1,
+        spent.seconds,
+        efficiency(spent, floor),
+        TARGETS[network.name],
+        peak,
+        peak_memory(lambda: _pass(network)),
+    )
+
+
+def _pass(network: Network) -> None:
+    variable = network.images.detach().requires_grad_(True)
+    torch.autograd.grad(network.module(variable).sum(), variable)
+
+
+def render(rows: Sequence[Limit], style: str) -> str:
+    """The table."""
+    headers = [
+        "attack",
+        "model (n)",
+        "passes",
+        "of a fixed batch",
+        "seconds",
+        "passes/wall",
+        "",
+        "filled",
+        "peak memory (a pass)",
+    ]
+    cells = [
+        [
+            row.attack,
+            f"{row.model} ({row.n})",
+            f"{row.forwards:.1f} + {row.backwards:.1f}",
+            "—" if row.fixed is None or row.share is None else f"{row.share:.1%} of {row.fixed.total:,}",
+            f"{row.seconds:.2f}",
+            f"{row.efficiency:.2f}",
+            "" if row.efficiency >= row.target else "slow",
+            f"{row.filled:.0%}",
+            f"{_megabytes(row.peak_bytes)} ({_megabytes(row.pass_bytes)})",
+        ]
+        for row in rows
+    ]
+    return tabulate(cells, headers=headers, tablefmt=style, disable_numparse=True)
+
+
+def _megabytes(count: int | None) -> str:
+    return "—" if count is None else f"{count / 1e6:.0f} MB"
+
+
+def as_json(rows: Sequence[Limit]) -> list[dict[str, object]]:
+    """Every field of every row."""
+    return [{**asdict(row), "share": row.share} for row in rows]
