@@ -1,6 +1,6 @@
 """The Carlini-Wagner attack: the smallest L2 perturbation as an unconstrained problem in a tanh variable, weighted by c.
 
-`cw_cold` is the paper's. `cw` is the fast one: a short DDN run supplies a first adversarial example and from its
+`cw_cold` is the paper's. `cw` is the fast one: short FMN walks supply a first adversarial example and from its
 gradient the weight c of each example; C&W's own optimiser then shortens it.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from robustboard.attacks.adam import Moments, descent_step
 from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, logits_of, register
 from robustboard.attacks.closest import Closest
-from robustboard.attacks.ddn import ddn
+from robustboard.attacks.fmn import fmn
 from robustboard.attacks.losses import is_success, success_margin
 from robustboard.attacks.projections import norms, per_example
 
@@ -116,7 +116,7 @@ def _minimise(
     norm="l2",
     aim="minimum",
     version=2,
-    source="Carlini & Wagner 2017, section VI-A, started by DDN (Rony et al. 2019)",
+    source="Carlini & Wagner 2017, section VI-A, started by FMN (Pintor et al. 2021)",
     neutral={"start_classes": 0},
 )
 def cw(
@@ -128,14 +128,14 @@ def cw(
     epsilon: float = math.inf,
     start_steps: int = 20,
     start_classes: int = 4,
-    start_gamma: float = 0.3,
+    start_gamma: float = 0.5,
     start_norm: float = 5.0,
     steps: int = 100,
     rate: float = 0.1,
     kappa: float = 0.0,
     targets: Tensor | None = None,
 ) -> Proposal:
-    """Minimise ‖δ‖₂² + c · max(κ − margin, 0) by Adam from the best of `start_steps` of DDN, which goes
+    """Minimise ‖δ‖₂² + c · max(κ − margin, 0) by Adam from the best of `start_steps` of FMN, which goes
     towards each of the `start_classes` likeliest wrong classes, too, its norm at first `start_norm` and changing by
     `start_gamma` a step: from a norm too small, few steps do not reach the boundary of a robust network.
 
@@ -145,7 +145,7 @@ def cw(
     the start's included (`from_start` says where it was that one), or the image itself.
     """
     schedule = {"gamma": start_gamma, "initial_norm": start_norm}
-    start = ddn(model, images, labels, keys, steps=start_steps, classes=start_classes, targets=targets, **schedule)
+    start = fmn(model, images, labels, keys, steps=start_steps, classes=start_classes, targets=targets, **schedule)
     rows = torch.arange(len(images), device=images.device)
     begin = _look(model, start.images, labels, targets, kappa, with_gradient=False)
     smallest = Closest.nothing(images).joined(
