@@ -7,6 +7,7 @@ gradient the weight c of each example; C&W's own optimiser then shortens it.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -144,8 +145,8 @@ def cw(
     Before a first success it grows by half. The rate falls to a hundredth along a cosine. Returns the closest success,
     the start's included (`from_start` says where it was that one), or the image itself.
     """
-    schedule = {"gamma": start_gamma, "initial_norm": start_norm}
-    start = fmn(model, images, labels, keys, steps=start_steps, classes=start_classes, targets=targets, **schedule)
+    walks = partial(fmn, steps=start_steps, classes=start_classes, gamma=start_gamma, initial_norm=start_norm)
+    start = walks(model, images, labels, keys, targets=targets)
     rows = torch.arange(len(images), device=images.device)
     begin = _look(model, start.images, labels, targets, kappa, with_gradient=False)
     smallest = Closest.nothing(images).joined(
