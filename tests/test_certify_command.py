@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from robustboard.benchmark import cli
+from robustboard.benchmark import cli, protocols
 from robustboard.benchmark.certify import methods, record, run
 from robustboard.benchmark.certify.methods import ExampleAnswer
 from robustboard.benchmark.datasets import load_dataset
@@ -92,6 +92,9 @@ def test_what_is_proved_is_not_proved_again_and_other_questions_are(
     assert command(*words)[0] == 0
     first = certificate(tmp_path, "relu", "interval")
     monkeypatch.setattr(run, "answers", lambda *anything: pytest.fail("it was computed again"))
+    assert command(*words)[0] == 0
+    today = protocols.load_protocol("standard")
+    monkeypatch.setattr(protocols, "load_protocol", lambda name: replace(today, version=today.version + 1))
     assert command(*words)[0] == 0
     monkeypatch.undo()
     monkeypatch.setattr(methods, "VERSION", methods.VERSION + 1)

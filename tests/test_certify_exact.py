@@ -206,7 +206,9 @@ def test_the_committed_attacks_do_not_contradict_the_committed_answer() -> None:
     assert row.marks == ()
     worst = row.worst_case("linf")
     assert worst is not None
-    assert len(committed().robust) <= worst.robust
+    # The undecided ones are robust in exact arithmetic, by less than float32 passes could round.
+    robust, open_ = len(committed().robust), committed().outcome.undecided
+    assert robust <= worst.robust <= robust + open_ + 0.003 * committed().outcome.n
 
 
 @pytest.mark.real_data

@@ -85,7 +85,6 @@ def test_fooling_what_is_not_proved_is_no_contradiction() -> None:
         (make_certificate(weights="b" * 64), "of other weights"),
         (make_certificate(fingerprint="e" * 64), "of other examples"),
         (make_certificate(eps=0.1), "for ε = 0.1"),
-        (make_certificate(version=2), "of the protocol's version 2"),
     ],
 )
 def test_a_certificate_of_something_else_is_not_shown_and_the_row_says_so(
@@ -96,6 +95,14 @@ def test_a_certificate_of_something_else_is_not_shown_and_the_row_says_so(
     assert board.rows[0].certificate is None
     (mark,) = board.rows[0].marks
     assert mark == f"its certificate by crown is {reason} and is not shown: certify it again"
+
+
+def test_a_certificate_outlives_the_protocols_versions() -> None:
+    # What it proves rests on weights, examples and radius alone.
+    older = make_certificate(version=2)
+    (board,) = make_boards([make_cell(fooled=NONE)], [], [older])
+    assert board.rows[0].certificate == older
+    assert board.rows[0].marks == ()
 
 
 def test_of_two_certificates_the_stronger_is_shown() -> None:

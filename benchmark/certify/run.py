@@ -108,10 +108,11 @@ def _certify_model(request: CertifyRequest, subject: Subject, folder: Path, prog
         clean = look_clean(network, examples.images, examples.labels, subject.head)
         task = Task(network, clean.head, examples, indices, clean.correct, epsilon, request.protocol.seed)
         method = _method(request, task)
-        identity = _identity(request, model, task, method)
+        identity = _identity(request, model, task, method, request.protocol.version)
         try:
             there = read_certificate(path)
-            if there.identity == identity:
+            # Of another version of the protocol, but of the same examples and radius: nothing would come out otherwise.
+            if there.identity == _identity(request, model, task, method, there.protocol.version):
                 progress.skip()
                 return there
         except InputError:
@@ -175,7 +176,7 @@ def _method(request: CertifyRequest, task: Task) -> MethodBlock:
     )
 
 
-def _identity(request: CertifyRequest, model: BuiltModel, task: Task, method: MethodBlock) -> str:
+def _identity(request: CertifyRequest, model: BuiltModel, task: Task, method: MethodBlock, version: int) -> str:
     parts = {
         "weights": model.weights_sha256,
         "source": model.subject.source,
@@ -186,7 +187,7 @@ def _identity(request: CertifyRequest, model: BuiltModel, task: Task, method: Me
         "method": asdict(method),
         "seed": task.seed,
         "precision": PRECISION,
-        "protocol": [request.protocol.name, request.protocol.version],
+        "protocol": [request.protocol.name, version],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

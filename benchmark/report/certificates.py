@@ -32,8 +32,6 @@ def _difference(certificate: CertifiedResult, cells: Sequence[CellResult]) -> st
         return "of other weights"
     if certificate.dataset.fingerprint != largest.dataset.fingerprint or certificate.dataset.indices != largest.dataset.indices:
         return "of other examples"
-    if certificate.protocol.version != largest.protocol.version:
-        return f"of the protocol's version {certificate.protocol.version}"
     radii = {cell.attack.eps for cell in cells if cell.attack.norm == "linf"}
     if radii and radii != {certificate.method.eps}:
         return f"for ε = {certificate.method.eps:g}"
