@@ -80,7 +80,7 @@ def test_rows_that_only_fill_up_a_small_batch_are_told() -> None:
 def test_every_attack_of_the_table_has_its_formula_and_its_protocol() -> None:
     assert set(SMALL) == set(ATTACKS)
     protocol = load_protocol("standard")
-    run = {*protocol.attacks, *(stage for stage in protocol.cascades["worst_case"])}
+    run = {*protocol.attacks, *protocol.cascades["worst_case"]} - set(protocol.cascades)
     assert run <= set(ATTACKS)
     assert all(set(fewer) <= set(ATTACKS) for fewer in FEWER.values())
 
@@ -117,7 +117,8 @@ def test_the_peak_is_what_was_resident_at_once() -> None:
     assert three < 60e6, "one after the other"
     both = peak_memory(lambda: torch.ones(10_000_000) + torch.ones(10_000_000))
     assert both is not None
-    assert 110e6 < both < 140e6
+    # Two at once, and their sum unless it found a block that was kept.
+    assert 75e6 < both < 140e6
 
 
 def allocated(work: Callable[[], object], folder: Path) -> int:
@@ -176,7 +177,7 @@ def test_max_confidence_takes_no_more_for_more_classes(tmp_path: Path) -> None:
         model = CountedModel(nn.Sequential(*layers).eval().requires_grad_(False))
         labels = model(images).argmax(1)
         attack, model.backwards = all_cards()["max_confidence"].function, 0
-        highest = allocated(lambda: attack(model, images, labels, keys(16), epsilon=1e-3, steps=2, step=0.5), tmp_path)
+        highest = allocated(lambda: attack(model, images, labels, keys(16), epsilon=1e-3, steps=2), tmp_path)
         assert model.backwards == 16 * 2 * (classes - 1)
         return highest
 

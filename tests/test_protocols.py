@@ -314,7 +314,7 @@ def test_the_committed_cells_are_those_of_todays_standard(standard: Protocol) ->
 
 
 def test_a_parameter_that_came_later_leaves_old_results_what_they_are() -> None:
-    card = attack_cards()["cw"]
-    assert "start_classes" not in card.settings({"steps": 7})
-    assert card.settings({"start_classes": 0}) == card.settings({})
-    assert card.settings({"start_classes": 9})["start_classes"] == 9
+    card = attack_cards()["ddn"]
+    assert "classes" not in card.settings({"steps": 7})
+    assert card.settings({"classes": 0}) == card.settings({})
+    assert card.settings({"classes": 9})["classes"] == 9

@@ -151,7 +151,7 @@ def test_kill_nine_costs_no_finished_batch(protocol_file: Path, tmp_path: Path) 
     # A mark in a finished example: it reaches the cell only if that example is not attacked again.
     text = journal.read_text(encoding="utf-8")
     marked = next(example["index"] for record in kept for example in record["examples"] if example["iterations"])
-    journal.write_text(text.replace('"iterations": 60', '"iterations": 12345', 1), encoding="utf-8")
+    journal.write_text(text.replace('"iterations": 180', '"iterations": 12345', 1), encoding="utf-8")
     # A line cut in half by the kill is what a crash in the middle of a write leaves.
     with journal.open("a", encoding="utf-8") as file:
         file.write('\n{"examples": [{"index": 39, "correct_cl')
