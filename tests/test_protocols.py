@@ -307,8 +307,10 @@ def test_the_committed_cells_are_those_of_todays_standard(standard: Protocol) ->
     assert len(cells) >= 72
     for cell in cells:
         where = f"{cell.dataset.name}/{cell.model.name}/{cell.attack.name}"
-        card = attack_cards()[cell.attack.name]
         assert cell.protocol.version == standard.version, where
+        if cell.attack.name in CASCADES:
+            continue
+        card = attack_cards()[cell.attack.name]
         assert cell.attack.version == card.version, where
         assert cell.attack.params == card.settings(standard.parameters(cell.dataset.name, card)), where
 
