@@ -108,8 +108,7 @@ def ascend(
 
 def check_reach(step: float, steps: int) -> None:
     """Refuse a schedule that cannot reach the edge of the ball: ValueError when step (relative to ε) · steps < 1."""
-    if steps < 1 or step <= 0:
-        raise ValueError(f"there must be at least one step of positive length, got {steps} of {step:g} ε")
+    _check_positive(step, steps)
     if step * steps < 1 - 1e-9:
         raise ValueError(f"{steps} steps of {step:g} ε reach only {step * steps:g} ε: raise steps or step until step · steps ≥ 1")
 
@@ -117,8 +116,12 @@ def check_reach(step: float, steps: int) -> None:
 def check_falling_reach(step: float, steps: int) -> None:
     """Refuse a schedule whose falling steps together cannot reach the edge of the ball: ValueError when their sum,
     step (relative to ε) · (steps + 1) / 2, is below 1."""
+    _check_positive(step, steps)
     reach = step * (steps + 1) / 2
-    if steps < 1 or step <= 0:
-        raise ValueError(f"there must be at least one step of positive length, got {steps} of {step:g} ε")
     if reach < 1 - 1e-9:
         raise ValueError(f"{steps} steps falling from {step:g} ε reach only {reach:g} ε in all: raise steps or step")
+
+
+def _check_positive(step: float, steps: int) -> None:
+    if steps < 1 or step <= 0:
+        raise ValueError(f"there must be at least one step of positive length, got {steps} of {step:g} ε")

@@ -15,8 +15,10 @@ from robustboard.attacks.ddn import climbed, goals
 from robustboard.attacks.directions import unit
 from robustboard.attacks.losses import is_success, success_margin
 
+SOURCE = "Pintor et al. 2021, algorithm 1; margin loss, stretched to ε before the first success"
 
-@register("fmn", norm="l2", aim="minimum", version=2, source="Pintor et al. 2021, algorithm 1; margin loss")
+
+@register("fmn", norm="l2", aim="minimum", version=2, source=SOURCE)
 def fmn(
     model: Model,
     images: Tensor,
@@ -98,7 +100,7 @@ def _stretched(change: Tensor, radius: Tensor, norm: Literal["linf", "l2"]) -> T
     return change * projections.per_example(radius / length, change)
 
 
-register("fmn_linf", norm="linf", aim="minimum", version=2, source="Pintor et al. 2021, algorithm 1; margin loss")(fmn)
+register("fmn_linf", norm="linf", aim="minimum", version=2, source=SOURCE)(fmn)
 
 
 def dual_norms(gradient: Tensor, norm: Literal["linf", "l2"]) -> Tensor:

@@ -320,3 +320,7 @@ def test_a_parameter_that_came_later_leaves_old_results_what_they_are() -> None:
     assert "classes" not in card.settings({"steps": 7})
     assert card.settings({"classes": 0}) == card.settings({})
     assert card.settings({"classes": 9})["classes"] == 9
+    # Its neutral value may be given though the default is another now.
+    attack_cards()["cw"].check_parameters({"start_classes": 0})
+    with pytest.raises(ValueError, match="start_steps must be at least 1"):
+        attack_cards()["cw"].check_parameters({"start_steps": 0})

@@ -104,7 +104,7 @@ def _ddn(strength: Strength) -> Passes:
 
 
 def _cw(strength: Strength) -> Passes:
-    """DDN, a look at what it found, and the walk that shortens it."""
+    """FMN, a look at what it found, and the walk that shortens it."""
     start = _minimum_walks(strength, strength["start_steps"], strength["start_classes"])
     return start + Passes(1) + _walks(1, strength["steps"])
 
