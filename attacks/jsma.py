@@ -43,20 +43,23 @@ def jsma(
     others, where the α-sum is above 0 and the β-sum below (θ < 0 turns both). A feature leaves when it saturates.
     `epsilon` counts features: γ · C · H · W. Untargeted, every wrong class is tried side by side and the first to
     change the label, hence with the fewest features, is kept. At most `row_cap` images are in the model at once.
-    Returns the image itself where nothing was found. Costs one pass forward and two back a step, example and class.
+    Where nothing was found, returns the first image that lost its label without reaching its target, or the image itself.
+    Costs one pass forward and two back a step, example and class.
     """
     check_theta(theta)
     pairs = int(epsilon) // 2
     owners, aims = _rows(model, images, labels, targets)
-    best, uncertain = images.clone(), images.clone()
+    best, uncertain, strayed = images.clone(), images.clone(), images.clone()
     finished, taken = torch.zeros_like(labels, dtype=torch.bool), torch.zeros_like(labels)
-    doubtful = torch.zeros_like(finished)
+    doubtful, lost = torch.zeros_like(finished), torch.zeros_like(finished)
     current = images[owners].clone()
     open_features = _movable(current, theta)
     for number in range(pairs + 1):
         look = _look(model, current, labels[owners], aims, targets is not None, row_cap, with_gradient=number < pairs)
         uncertain, there = _keep_widest(uncertain, current, owners, look.reached, ~doubtful)
         doubtful |= there
+        strayed, gone = _keep_widest(strayed, current, owners, look.astray, ~lost)
+        lost |= gone
         best, done = _keep_widest(best, current, owners, torch.where(look.certain, look.reached, -torch.inf), ~finished)
         finished |= done
         if number == pairs:
@@ -69,8 +72,8 @@ def jsma(
         current = _push(current, first[going], second[going], theta)
         open_features &= _movable(current, theta)
         taken[owners] = number + 1
-    fallback = doubtful & ~finished
-    return Proposal(torch.where(projections.per_example(fallback, images), uncertain, best), taken)
+    otherwise = torch.where(projections.per_example(doubtful, images), uncertain, strayed)
+    return Proposal(torch.where(projections.per_example(finished, images), best, otherwise), taken)
 
 
 def _rows(model: Model, images: Tensor, labels: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -92,10 +95,11 @@ def _movable(images: Tensor, theta: float) -> Tensor:
 
 class Look(NamedTuple):
     """What the model says about rows (n): by how much each has succeeded (minus infinity where not), whether that is above
-    rounding, and its α and β (n, features), zero where they were not asked for."""
+    rounding, by how much it has lost its label, to whatever class, and its α and β (n, features), zero where not asked for."""
 
     reached: Tensor
     certain: Tensor
+    astray: Tensor
     alpha: Tensor
     beta: Tensor
 
@@ -127,10 +131,11 @@ def _without_jacobian(model: Model, images: Tensor, labels: Tensor, aims: Tensor
     return Look(*_success(logits_of(model, images), labels, aims, targeted), nothing, nothing)
 
 
-def _success(logits: Tensor, labels: Tensor, aims: Tensor, targeted: bool) -> tuple[Tensor, Tensor]:
+def _success(logits: Tensor, labels: Tensor, aims: Tensor, targeted: bool) -> tuple[Tensor, Tensor, Tensor]:
     targets = aims if targeted else None
-    wanted = success_margin(logits, labels, targets)
-    return torch.where(is_success(wanted, targets), wanted, -torch.inf), is_decisive(logits, wanted)
+    wanted, away = success_margin(logits, labels, targets), success_margin(logits, labels, None)
+    astray = torch.where(is_success(away, None) & is_decisive(logits, away), away, -torch.inf)
+    return torch.where(is_success(wanted, targets), wanted, -torch.inf), is_decisive(logits, wanted), astray
 
 
 def _keep_widest(best: Tensor, current: Tensor, owners: Tensor, reached: Tensor, open_: Tensor) -> tuple[Tensor, Tensor]:

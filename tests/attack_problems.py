@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -150,3 +150,37 @@ def two_layer_problem(seed: int = 0, classes: int = 4, count: int = 12, hidden: 
 def binary_images(count: int, seed: int = 0) -> Tensor:
     """Images (N, 1, 5, 5) whose every feature is exactly 0 or 1."""
     return (torch.rand(count, 1, 5, 5, generator=torch.Generator().manual_seed(seed)) < 0.5).float()
+
+
+def gaps(model: Linear, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """For every class the lead of the label over it (N, K), and the slope Wⱼ − W_y of what the attack climbs (N, K, features)."""
+    with torch.no_grad():
+        logits = model(images)
+        lead = logits.gather(1, labels[:, None]) - logits
+        slope = model.weight[None] - model.weight[labels][:, None]
+    return lead, slope
+
+
+def smallest_without_box(model: Linear, images: Tensor, labels: Tensor, order: float) -> Tensor:
+    """min over j ≠ y of lead / ‖Wⱼ − W_y‖ (N, K) in the dual norm `order`; infinite at the label's own class."""
+    lead, slope = gaps(model, images, labels)
+    sizes = torch.linalg.vector_norm(slope, order, dim=2)
+    return (lead / sizes.clamp_min(1e-30)).scatter(1, labels[:, None], torch.inf)
+
+
+def smallest_in_box(model: Linear, images: Tensor, labels: Tensor, norm: Literal["l2", "linf"]) -> Tensor:
+    """Two classes: the optimum is clip(x + λd) (L2) or clip(x + λ sign d) (L∞), at the λ where the margin is 0."""
+    lead, slope = gaps(model, images, labels)
+    rows = torch.arange(len(images))
+    lead, slope = lead[rows, 1 - labels].double(), slope[rows, 1 - labels].double()
+    flat = images.double().flatten(1)
+    direction = slope if norm == "l2" else slope.sign()
+    low, high = torch.zeros(len(flat), dtype=torch.float64), torch.full((len(flat),), 1e3, dtype=torch.float64)
+    for _ in range(80):
+        middle = (low + high) / 2
+        change = (flat + middle[:, None] * direction).clamp(0, 1) - flat
+        enough = (change * slope).sum(1) >= lead
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    change = (flat + high[:, None] * direction).clamp(0, 1) - flat
+    reachable = (change * slope).sum(1) >= lead - 1e-9
+    return torch.where(reachable, norms(change, norm), torch.inf)

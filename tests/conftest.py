@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+from robustboard.benchmark import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,3 +64,51 @@ def linear_problem(
 def keys(count: int, seed: int = 0) -> Tensor:
     """Keys for `count` examples."""
     return torch.arange(count, dtype=torch.int64) * 7919 + seed
+
+
+class Answer(NamedTuple):
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The import path and the modules that a user's file changed are put back."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("robustboard_user_") or name.split(".")[0] == "models":
+            del sys.modules[name]
+
+
+@pytest.fixture
+def command(tidy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Call the command line in this process."""
+
+    def call(*words: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["robustboard", *map(str, words)])
+        capsys.readouterr()
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as leaving:
+            code = leaving.code
+        captured = capsys.readouterr()
+        assert isinstance(code, int)
+        return Answer(code, captured.out, captured.err)
+
+    return call
+
+
+def put(path: Path, text: str) -> Path:
+    """The file, written, its folders made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path

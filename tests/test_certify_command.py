@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from robustboard.benchmark import cli, protocols
+from conftest import Command
+from robustboard.benchmark import protocols
 from robustboard.benchmark.certify import methods, record, run
 from robustboard.benchmark.certify.methods import ExampleAnswer
 from robustboard.benchmark.datasets import load_dataset
@@ -18,7 +18,6 @@ from robustboard.benchmark.results import CERTIFICATE_SCHEMA_FILE, read_folder
 
 SMALL = ("--n", "12", "--eps", "0.02")
 FOLDER = "standard@12@eps-0.02"
-Command = Callable[..., tuple[int, str, str]]
 
 OWN = """
 import torch
@@ -31,30 +30,6 @@ def linear():
 def curved():
     return nn.Sequential(linear(), nn.Tanh())
 """
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """Call the command line in this process: exit code, stdout, stderr."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["robustboard", *map(str, words)])
-        capsys.readouterr()
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code
-        captured = capsys.readouterr()
-        assert isinstance(code, int)
-        return code, captured.out, captured.err
-
-    yield call
-    for name in set(sys.modules) - before:
-        if name.startswith("robustboard_user_"):
-            del sys.modules[name]
 
 
 def certificate(out: Path, model: str = "relu-fast_at", method: record.MethodName = "crown") -> record.CertifiedResult:

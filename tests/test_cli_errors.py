@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
+from conftest import Answer, Command, put
 from handmade import make_cell
 from robustboard.benchmark import cli
 from robustboard.benchmark.results import read_cell, write_cell
-from robustboard.benchmark.subjects import user_subject
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--dataset", "digits", "--n", "4", "--attacks", "fgsm", "--device", "cpu")
 NETWORK = """
 import torch
@@ -53,48 +48,6 @@ def not_built(): raise KeyError("weights")
 """
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command left: exit code, stdout, stderr."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
-
-
-@pytest.fixture(autouse=True)
-def tidy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A user's file changes the import path and the loaded modules: undone after each test."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if name.startswith("robustboard_user_") or name.split(".")[0] == "models":
-            del sys.modules[name]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Call the command line in this process."""
-
-    def call(*words: str | Path) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["robustboard", *map(str, words)])
-        capsys.readouterr()
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code
-        captured = capsys.readouterr()
-        assert isinstance(code, int)
-        return Answer(code, captured.out, captured.err)
-
-    return call
-
-
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
@@ -103,12 +56,6 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     return put(tmp_path / "net.py", NETWORK)
-
-
-def put(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def refused(answer: Answer, *words: str) -> None:
@@ -364,42 +311,6 @@ def test_ctrl_c_while_torch_is_still_being_imported_is_answered() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", script, "models"], capture_output=True, text=True, check=False, timeout=120)
     assert (answer.returncode, answer.stderr) == (130, "interrupted before anything began\n")
-
-
-OWN_PACKAGE = "from torch import nn\n\ndef make(classes=10):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
-OWN_FILE = "from models import make\n\ndef build():\n    return make()\n"
-
-
-@pytest.mark.parametrize("on_path", [False, True], ids=["", "her folder is on the path already"])
-def test_a_users_own_package_named_models_is_the_one_found(tmp_path: Path, on_path: bool) -> None:
-    # From the checkout, whose own folder is called `models` and comes first on the path of `python -c`.
-    put(tmp_path / "models" / "__init__.py", OWN_PACKAGE)
-    own = put(tmp_path / "mine.py", OWN_FILE)
-    words = ["run", *SMALL, "--model", f"{own}:build", "--out", str(tmp_path / "out")]
-    script = "from robustboard.benchmark.cli import main; main()"
-    environment = {**os.environ, **({"PYTHONPATH": str(tmp_path)} if on_path else {})}
-    answer = subprocess.run(
-        [sys.executable, "-c", script, *words],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert (tmp_path / "out" / "standard@4" / "digits" / "mine.build" / "fgsm.json").is_file()
-
-
-def test_two_users_files_each_find_their_own_package(tmp_path: Path) -> None:
-    for name, classes in (("first", 10), ("second", 7)):
-        put(tmp_path / name / "models" / "__init__.py", OWN_PACKAGE.replace("classes=10", f"classes={classes}"))
-        put(tmp_path / name / "mine.py", OWN_FILE)
-    answers = [
-        user_subject(f"{tmp_path / name / 'mine.py'}:build", "digits", "softmax").build()(torch.zeros(1, 1, 8, 8)).shape[1]
-        for name in ("first", "second")
-    ]
-    assert answers == [10, 7]
 
 
 def test_two_models_of_one_name_do_not_overwrite_each_other(command: Command, out: Path, tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""A user's file and the package beside it: what it imports is hers, whatever the checkout's own folders are called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import ROOT, put
+from robustboard.benchmark.subjects import user_subject
+
+OWN_PACKAGE = "from torch import nn\n\ndef make(classes=10):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
+OWN_FILE = "from models import make\n\ndef build():\n    return make()\n"
+
+
+@pytest.mark.parametrize("on_path", [False, True], ids=["", "her folder is on the path already"])
+def test_a_users_own_package_named_models_is_the_one_found(tmp_path: Path, on_path: bool) -> None:
+    # From the checkout, whose own folder is called `models` and comes first on the path of `python -c`.
+    put(tmp_path / "models" / "__init__.py", OWN_PACKAGE)
+    own = put(tmp_path / "mine.py", OWN_FILE)
+    words = [
+        "run",
+        "--dataset",
+        "digits",
+        "--n",
+        "4",
+        "--attacks",
+        "fgsm",
+        "--device",
+        "cpu",
+        "--model",
+        f"{own}:build",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    script = "from robustboard.benchmark.cli import main; main()"
+    environment = {**os.environ, **({"PYTHONPATH": str(tmp_path)} if on_path else {})}
+    answer = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "out" / "standard@4" / "digits" / "mine.build" / "fgsm.json").is_file()
+
+
+@pytest.mark.usefixtures("tidy")
+def test_two_users_files_each_find_their_own_package(tmp_path: Path) -> None:
+    for name, classes in (("first", 10), ("second", 7)):
+        put(tmp_path / name / "models" / "__init__.py", OWN_PACKAGE.replace("classes=10", f"classes={classes}"))
+        put(tmp_path / name / "mine.py", OWN_FILE)
+    answers = [
+        user_subject(f"{tmp_path / name / 'mine.py'}:build", "digits", "softmax").build()(torch.zeros(1, 1, 8, 8)).shape[1]
+        for name in ("first", "second")
+    ]
+    assert answers == [10, 7]
