@@ -20,12 +20,15 @@ from robustboard.benchmark.peers.measure import Network, Timing, best_batch_size
 from robustboard.models.registry import load_model, read_cards
 
 ROUNDS = 3
+LONG_S = 100.0
+"""A side that has taken so many seconds in all runs no more: what disturbs for a moment is lost in a run so long."""
 TOLERANCE = 1e-9
 TITLE = f"""# Against the libraries
 
 `make peers`: ours and each peer on the same network, images and number of threads, in turn, each at its best batch size, the
-fastest of {ROUNDS} rounds. A ratio counts only where ours is at least as strong. "passes/wall" is the time that our model passes
-alone would take at the best batch size, over the time that the attack took: 1 is the limit.
+fastest of {ROUNDS} rounds, or of fewer where a side took {LONG_S:.0f} s and more. A ratio counts only where ours is at least as
+strong. "passes/wall" is the time that our model passes alone would take at the best batch size, over the time that the attack
+took: 1 is the limit.
 """
 
 
@@ -65,16 +68,21 @@ class Line:
 
 
 def run_contest(contest: Contest, network: Network, rounds: int = ROUNDS) -> Line:
-    """Ours and the peers in turn, `rounds` times; each at its best batch size, the fastest round counts."""
+    """Ours and the peers in turn, `rounds` times, a side that takes long fewer; each at its best batch size, the fastest round
+    counts."""
     norm = all_cards()[contest.ours.attack].norm
     epsilon = EPSILON[network.name.split("/")[0]][norm]
     extra = (contest.reference,) if contest.reference else ()
     sides = (contest.ours, *contest.peers, *extra)
     sizes = {side.attack: best_batch_size(side, network, epsilon) for side in sides}
     best: dict[str, Timing] = {}
+    spent = dict.fromkeys(sizes, 0.0)
     for _ in range(rounds):
         for side in sides:
+            if spent[side.attack] > LONG_S:
+                continue
             timing = timed(side, network, epsilon, sizes[side.attack])
+            spent[side.attack] += timing.seconds
             if side.attack not in best or timing.seconds < best[side.attack].seconds:
                 best[side.attack] = timing
     longest = max(_longest(timing) for timing in best.values())
