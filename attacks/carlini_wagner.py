@@ -118,7 +118,7 @@ def _minimise(
     aim="minimum",
     version=2,
     source="Carlini & Wagner 2017, section VI-A, started by FMN (Pintor et al. 2021)",
-    neutral={"start_classes": 0},
+    neutral={"start_classes": 0, "start_restarts": 1},
 )
 def cw(
     model: Model,
@@ -129,6 +129,7 @@ def cw(
     epsilon: float = math.inf,
     start_steps: int = 20,
     start_classes: int = 4,
+    start_restarts: int = 1,
     start_gamma: float = 0.5,
     start_norm: float = 5.0,
     steps: int = 100,
@@ -138,15 +139,16 @@ def cw(
 ) -> Proposal:
     """Minimise ‖δ‖₂² + c · max(κ − margin, 0) by Adam from the best of `start_steps` of FMN, which goes
     towards each of the `start_classes` likeliest wrong classes, too, its norm at first `start_norm` and changing by
-    `start_gamma` a step: from a norm too small, few steps do not reach the boundary of a robust network.
+    `start_gamma` a step: from a norm too small, few steps do not reach the boundary of a robust network. All of it is walked
+    `start_restarts` times, after the first from random points.
 
     At the smallest perturbation 2δ = c · ∇margin, so c is set to 2‖δ‖ / ‖∇margin‖ at an example's first success; then it
     falls by a tenth after each success and rises by a tenth after each failure, which keeps the iterate at the boundary.
     Before a first success it grows by half. The rate falls to a hundredth along a cosine. Returns the closest success,
     the start's included (`from_start` says where it was that one), or the image itself.
     """
-    walks = partial(fmn, steps=start_steps, classes=start_classes, gamma=start_gamma, initial_norm=start_norm)
-    start = walks(model, images, labels, keys, targets=targets)
+    walks = partial(fmn, steps=start_steps, classes=start_classes, restarts=start_restarts, gamma=start_gamma)
+    start = walks(model, images, labels, keys, initial_norm=start_norm, targets=targets)
     rows = torch.arange(len(images), device=images.device)
     begin = _look(model, start.images, labels, targets, kappa, with_gradient=False)
     smallest = Closest.nothing(images).joined(

@@ -142,18 +142,33 @@ def test_reaches_nine_tenths_of_the_optimum_on_ten_classes(attack: Any, paramete
     assert bool((found >= optimum * (1 - 1e-4)).all())
 
 
+@pytest.mark.parametrize("walks", ["classes", "restarts"])
 @pytest.mark.parametrize("attack", [ddn, fmn, cw], ids=["ddn", "fmn", "cw"])
-def test_more_classes_never_find_a_longer_perturbation(attack: Any) -> None:
+def test_more_walks_never_find_a_longer_perturbation(attack: Any, walks: str) -> None:
     model, images, labels = two_layer_problem(seed=3)
-    name = "start_classes" if attack is cw else "classes"
-    steps = {"steps": 0, "start_steps": 30} if attack is cw else {"steps": 30}
+    name = f"start_{walks}" if attack is cw else walks
+    # C&W's own steps would go on from another place.
+    given = {"steps": 0, "start_steps": 30, "start_classes": 0} if attack is cw else {"steps": 30, "initial_norm": 1.0}
     lengths = []
-    for classes in range(4):
-        candidates = attack(model, images, labels, keys(len(images)), **{name: classes}, **steps).images
+    for count in range(4) if walks == "classes" else range(1, 5):
+        candidates = attack(model, images, labels, keys(len(images)), **{**given, name: count}).images
         fooled = is_fooled(model, candidates, labels)
         lengths.append(torch.where(fooled, norms(candidates - images, "l2"), torch.inf))
     for fewer, more in itertools.pairwise(lengths):
         assert bool((more <= fewer + 1e-6).all())
+    assert float(lengths[-1].mean()) < float(lengths[0].mean()), "and some find a shorter one"
+
+
+def test_a_gamma_that_falls_lets_ddn_settle_on_the_boundary() -> None:
+    model, images, labels = centred_problem(count=36)
+    optimum = smallest_without_box(model, images, labels, 2).amin(1)
+
+    def excess(final_share: float) -> float:
+        candidates = ddn(model, images, labels, keys(36), steps=60, gamma=0.5, final_share=final_share).images
+        assert bool(is_fooled(model, candidates, labels).all())
+        return float((norms(candidates - images, "l2") / optimum)[optimum > RESOLUTION].mean()) - 1
+
+    assert excess(0.02) < excess(1.0) / 4
 
 
 @pytest.mark.parametrize(("attack", "parameters"), [(cw, {}), (ddn, {}), (fmn, {}), (lbfgs, {}), (cw_cold, COLD)], ids=MINIMUM)

@@ -93,19 +93,20 @@ def _autoattack(strength: Strength) -> Passes:
     return Passes(4) + _with_restarts(alike) + _apgd_t(alike) + _fab_t(alike) + _square(alike)
 
 
-def _minimum_walks(strength: Strength, steps: int, classes: int) -> Passes:
+def _minimum_walks(strength: Strength, steps: int, classes: int, restarts: int) -> Passes:
     """DDN and FMN: a walk away from the label and one towards each class, for whose order the model is asked first."""
     towards = _targets(classes, strength.classes)
-    return Passes(1 if classes else 0) + _walks(1 + towards, steps)
+    return Passes(1 if classes else 0) + _walks(restarts * (1 + towards), steps)
 
 
 def _ddn(strength: Strength) -> Passes:
-    return _minimum_walks(strength, strength["steps"], strength["classes"])
+    return _minimum_walks(strength, strength["steps"], strength["classes"], strength["restarts"])
 
 
 def _cw(strength: Strength) -> Passes:
     """FMN, a look at what it found, and the walk that shortens it."""
-    start = _minimum_walks(strength, strength["start_steps"], strength["start_classes"])
+    restarts = strength["start_restarts"]
+    start = _minimum_walks(strength, strength["start_steps"], strength["start_classes"], restarts)
     return start + Passes(1) + _walks(1, strength["steps"])
 
 
