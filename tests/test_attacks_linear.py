@@ -148,7 +148,11 @@ def test_more_walks_never_find_a_longer_perturbation(attack: Any, walks: str) ->
     model, images, labels = two_layer_problem(seed=3)
     name = f"start_{walks}" if attack is cw else walks
     # C&W's own steps would go on from another place.
-    given = {"steps": 0, "start_steps": 30, "start_classes": 0} if attack is cw else {"steps": 30, "initial_norm": 1.0}
+    given = (
+        {"steps": 0, "start_steps": 30, "start_restarts": 1, "start_classes": 0, "start_norm": 1.0}
+        if attack is cw
+        else {"steps": 30, "initial_norm": 1.0}
+    )
     lengths = []
     for count in range(4) if walks == "classes" else range(1, 5):
         candidates = attack(model, images, labels, keys(len(images)), **{**given, name: count}).images
