@@ -54,7 +54,8 @@ class AttackCard:
     """An attack and what it promises. `version` rises whenever the same input would give another output.
 
     `preset`: the parameters that make this name (the loss of `fgsm_ce`). `neutral`: parameters that came later, with the
-    value at which the output is what it was without them, so that results from before stay what they are. `epsilon` is in
+    value at which the output is what it was without them, which is their default: records leave them out there, so that
+    results from before stay what they are. `epsilon` is in
     units of `norm`; an attack with the aim "minimum" is told ε only to report at it. `check` refuses, by ValueError,
     parameters that cannot work; it takes those it needs by name. A `head` parameter is filled in from the model, a `norm`
     parameter from the card. `implementation` says whose code it is, a library's with its version; `shared` names those
@@ -80,6 +81,13 @@ class AttackCard:
         """The name of the attack here that does the same: "cw" for "torchattacks:cw", its own name for all others."""
         return self.name.rpartition(":")[2]
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where a parameter that records may leave out has another default than they mean by that."""
+        defaults = self.parameters()
+        for name, value in self.neutral.items():
+            if defaults[name] != value:
+                raise ValueError(f"{self.name}: {name} is left out of records at {value}, but its default is {defaults[name]}")
+
     def parameters(self) -> dict[str, Any]:
         """Every parameter a protocol may set, with its default; what only bounds memory is not among them."""
         signature = inspect.signature(self.function).parameters.values()
@@ -99,9 +107,7 @@ class AttackCard:
         for name, value in parameters.items():
             if name not in known:
                 raise ValueError(f"attack {self.name} has no parameter {name!r}; it has {', '.join(known)}")
-            # Where 0 is the neutral value it may be given, whatever the default has become.
-            default = 0 * known[name] if self.neutral.get(name) == 0 else known[name]
-            _check_value(f"{self.name}: {name}", value, default, get_args(hints[name]), any_sign=name in checked)
+            _check_value(f"{self.name}: {name}", value, known[name], get_args(hints[name]), any_sign=name in checked)
         if self.check is not None:
             settings = {**known, **parameters}
             self.check(**{name: settings[name] for name in checked})
@@ -144,7 +150,7 @@ Function = TypeVar("Function", bound=Callable[..., Proposal])
 
 
 def register(name: str, **card: Any) -> Callable[[Function], Function]:
-    """Put the decorated attack on the list under `name`. Raises ValueError when the name is taken."""
+    """Put the decorated attack on the list under `name`. Raises ValueError when the name is taken, or as the card does."""
 
     def put(function: Function) -> Function:
         if name in _cards:

@@ -116,9 +116,8 @@ def _minimise(
     "cw",
     norm="l2",
     aim="minimum",
-    version=2,
+    version=3,
     source="Carlini & Wagner 2017, section VI-A, started by FMN (Pintor et al. 2021)",
-    neutral={"start_classes": 0, "start_restarts": 1},
 )
 def cw(
     model: Model,

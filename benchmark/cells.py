@@ -133,13 +133,12 @@ def plan_attack(protocol: Protocol, name: str, data_set: Dataset) -> PlannedAtta
         card.check_parameters(given)
     except ValueError as trouble:
         raise InputError(f"protocol {protocol.name}, {data_set.name}: {trouble}") from trouble
-    parameters = card.settings(given)
     threat = protocol.threat(data_set.name, card, data_set.images[0].numel())
 
     def bind(head: Head) -> BoundAttack:
-        return card.bind(head, **parameters)
+        return card.bind(head, **given)
 
-    return PlannedAttack(name, card.version, parameters, threat, indices, bind, card.implementation)
+    return PlannedAttack(name, card.version, card.settings(given), threat, indices, bind, card.implementation)
 
 
 def _plan_cascade(protocol: Protocol, name: str, data_set: Dataset, indices: Sequence[int]) -> PlannedAttack:

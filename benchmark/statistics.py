@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
+
+Distances = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 
@@ -67,3 +70,18 @@ def is_chance(successes: int, n: int, classes: int) -> bool:
     """Whether an accuracy is within 3 standard errors of guessing, or below it."""
     chance = 1 / classes
     return successes / n <= chance + 3 * float(np.sqrt(chance * (1 - chance) / n))
+
+
+def optimality(distances: Distances, best: Distances) -> float:
+    """1 − (A − A*) / (c · ε₀ − A*), with A the mean of min(d, ε₀) over all examples, A* that of `best`, ε₀ the largest finite
+    best distance and c the share of examples right clean: 1 for an attack that matches the best, 0 for one that does nothing.
+
+    Distances (n,) are 0 for clean errors and infinite where nothing was found. The mean is exact, where an integral of a
+    step function by trapezoids would give an attack that does nothing most of the points. 1 where there is nothing to find.
+    """
+    finite = best[np.isfinite(best)]
+    largest = float(finite.max()) if len(finite) else 0.0
+    clean_accuracy = float((best > 0).mean())
+    mean, mean_best = float(np.minimum(distances, largest).mean()), float(np.minimum(best, largest).mean())
+    room = clean_accuracy * largest - mean_best
+    return 1.0 if room <= 0 else 1 - (mean - mean_best) / room

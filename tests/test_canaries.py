@@ -16,7 +16,6 @@ from robustboard.attacks import projections
 from robustboard.attacks.attack import AttackCard, Model, Norm, Proposal, attack_cards
 from robustboard.attacks.libraries.library import all_cards, missing_distribution
 from robustboard.benchmark.canaries import grades
-from robustboard.benchmark.canaries.closed_form import optimality
 from robustboard.benchmark.canaries.grades import Grade
 from robustboard.benchmark.canaries.problems import Problem, binary_problem, far_problem, linear_problem
 from robustboard.benchmark.canaries.run import canaries, chosen_cards, grade
@@ -77,14 +76,6 @@ def test_every_canary_has_examples_on_both_sides_of_its_budget() -> None:
         must = problem.must_fall("linf")
         assert 0 < int(must.sum()) < len(must)
     assert bool(far_problem(0.2, 0.3).must_fall("linf").all())
-
-
-def test_optimality_is_1_at_the_optimum_and_0_where_nothing_is_found() -> None:
-    best = torch.tensor([1.0, 2.0, 4.0])
-    assert optimality(best, best) == 1
-    assert optimality(torch.full((3,), torch.inf), best) == 0
-    # By hand: A = (2 + 4 + 4) / 3, A* = 7/3, ε₀ = 4.
-    assert optimality(2 * best, best) == pytest.approx(1 - (10 / 3 - 7 / 3) / (4 - 7 / 3))
 
 
 def attack_of(make: Any, **card: Any) -> AttackCard:

@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from conftest import ROOT
 from handmade import make_cell
 from robustboard.benchmark.report.board import make_boards
-from robustboard.benchmark.report.optimality import optimalities, optimality
+from robustboard.benchmark.report.optimality import optimalities
 from robustboard.benchmark.report.tables import render
-from robustboard.benchmark.results import CellResult
+from robustboard.benchmark.results import CellResult, read_folder
+from robustboard.benchmark.statistics import optimality
+from robustboard.models.registry import read_cards
 
 
 def minimum_cell(attack: str, distances: list[float]) -> CellResult:
@@ -73,3 +76,17 @@ def test_the_table_shows_it_where_there_are_several() -> None:
     ]
     assert "optimality in L2" in render(make_boards(cells, []), "markdown")
     assert "optimality in L2" not in render(make_boards(cells[:1], []), "markdown")
+
+
+BARS = {"cw": 0.97, "ddn": 0.95, "fmn": 0.95}
+
+
+@pytest.mark.parametrize("name", sorted(read_cards()))
+def test_on_every_network_of_the_registry_the_minimum_norm_attacks_come_near_the_best_known(name: str) -> None:
+    cells, unread = read_folder(ROOT / "leaderboards" / "distances")
+    assert unread == []
+    own = {cell.attack.name: cell for cell in cells if f"{cell.dataset.name}/{cell.model.name}" == name}
+    assert set(own) == set(BARS)
+    assert len(set.intersection(*(set(cell.per_example.index) for cell in own.values()))) >= 50
+    for attack, share in optimalities(own).items():
+        assert share >= BARS[attack], attack

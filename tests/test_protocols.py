@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from robustboard.attacks.attack import attack_cards
+from robustboard.attacks.attack import AttackCard, attack_cards
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.cells import plan_attack
 from robustboard.benchmark.datasets import DATASETS, Dataset, load_dataset
@@ -293,6 +294,20 @@ def test_a_users_file_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
         load_protocol(str(path))
 
 
+@shipped
+def test_what_a_protocol_says_reaches_the_attack(protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records leave out what is at its neutral value; what runs must not."""
+    got: dict[str, object] = {}
+    monkeypatch.setattr(AttackCard, "bind", lambda card, head="softmax", **parameters: got.update({card.name: parameters}))
+    stages = {stage for stages in protocol.cascades.values() for stage in stages}
+    for dataset in protocol.datasets:
+        images = Dataset(dataset, "test", torch.zeros(TEST_SET_SIZES[dataset], 1, 8, 8), torch.zeros(TEST_SET_SIZES[dataset]), "")
+        for name in {*protocol.attacks, *stages} - {*CASCADES}:
+            plan_attack(protocol, name, images).bind("softmax")
+            stated = protocol.plan(dataset).attacks.get(name, {})
+            assert stated.items() <= got[name].items(), (dataset, name)  # type: ignore[attr-defined]
+
+
 def test_unknown_protocol_suggests_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no protocol 'standrad', did you mean 'standard'\?"):
         load_protocol("standrad")
@@ -320,7 +335,10 @@ def test_a_parameter_that_came_later_leaves_old_results_what_they_are() -> None:
     assert "classes" not in card.settings({"steps": 7})
     assert card.settings({"classes": 0}) == card.settings({})
     assert card.settings({"classes": 9})["classes"] == 9
-    # Its neutral value may be given though the default is another now.
-    attack_cards()["cw"].check_parameters({"start_classes": 0})
-    with pytest.raises(ValueError, match="start_steps must be at least 1"):
-        attack_cards()["cw"].check_parameters({"start_steps": 0})
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        card.check_parameters({"steps": 0})
+
+
+def test_a_parameter_left_out_of_records_means_its_default() -> None:
+    with pytest.raises(ValueError, match="classes is left out of records at 3, but its default is 0"):
+        replace(attack_cards()["ddn"], neutral={"classes": 3})

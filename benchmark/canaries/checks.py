@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from robustboard.attacks.attack import Norm
 from robustboard.attacks.projections import norms
 from robustboard.benchmark.canaries import models
-from robustboard.benchmark.canaries.closed_form import optimality
 from robustboard.benchmark.canaries.contender import Contender
 from robustboard.benchmark.canaries.models import (
     Around,
@@ -30,6 +29,7 @@ from robustboard.benchmark.canaries.models import (
 )
 from robustboard.benchmark.canaries.problems import MANY_BAR, Problem, binary_problem, far_problem, linear_problem
 from robustboard.benchmark.evaluate import ExampleRecord
+from robustboard.benchmark.statistics import optimality
 
 OPTIMALITY_BAR = 0.9
 """The share of the optimum that a minimum-norm attack has to reach."""
@@ -56,7 +56,7 @@ def reaches_the_optimum(problem: Problem) -> Check:
         records = contender.records(problem.network, problem.images, problem.labels, problem.budget(norm))
         if contender.card.aim == "minimum" and norm != "l0":
             found = torch.tensor([torch.inf if record.distance is None else record.distance for record in records])
-            return _graded(records, optimality(found.double(), problem.distances(norm)), OPTIMALITY_BAR)
+            return _graded(records, optimality(found.double().numpy(), problem.distances(norm).double().numpy()), OPTIMALITY_BAR)
         must = problem.must_fall(norm).tolist()
         return _share_of(records, must, problem.bar)
 

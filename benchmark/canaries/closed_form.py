@@ -69,12 +69,3 @@ def _bisected(gain: Callable[[Tensor], Tensor], wanted: Tensor, highest: float) 
 
 
 _SOLVERS = {"linf": _least_linf, "l2": _least_l2, "l0": _least_l0}
-
-
-def optimality(found: Tensor, best: Tensor) -> float:
-    """1 − (A − A*) / (c · ε₀ − A*) with A the mean of min(d, ε₀) over `found` (N,), infinite where nothing was found, A* that
-    of `best` (N,), ε₀ the largest finite best distance, and c = 1: every example of a canary is right clean. 1 is the
-    optimum, 0 is nothing found within ε₀."""
-    largest = float(best[torch.isfinite(best)].max())
-    reached, least = found.clamp_max(largest).mean(), best.clamp_max(largest).mean()
-    return float(1 - (reached - least) / (largest - least))

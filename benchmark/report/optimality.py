@@ -5,26 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustboard.benchmark.results import CellResult
-
-Distances = NDArray[np.float64]
-
-
-def optimality(distances: Distances, best: Distances) -> float:
-    """1 − (A − A*) / (c · ε₀ − A*), with A the mean of min(d, ε₀) over all examples, A* that of `best`, ε₀ the largest finite
-    best distance and c the share of examples right clean: 1 for an attack that matches the best, 0 for one that does nothing.
-
-    Distances (n,) are 0 for clean errors and infinite where nothing was found. The mean is exact, where an integral of a
-    step function by trapezoids would give an attack that does nothing most of the points. 1 where there is nothing to find.
-    """
-    finite = best[np.isfinite(best)]
-    largest = float(finite.max()) if len(finite) else 0.0
-    clean_accuracy = float((best > 0).mean())
-    mean, mean_best = float(np.minimum(distances, largest).mean()), float(np.minimum(best, largest).mean())
-    room = clean_accuracy * largest - mean_best
-    return 1.0 if room <= 0 else 1 - (mean - mean_best) / room
+from robustboard.benchmark.statistics import Distances, optimality
 
 
 def optimalities(cells: Mapping[str, CellResult], norm: str = "l2") -> dict[str, float]:
