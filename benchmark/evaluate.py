@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -67,23 +67,36 @@ class BatchRecord:
 
 @dataclass
 class BatchSizer:
-    """How many examples to take next. "auto" starts at 32, doubles while a batch is quick, and always halves on running
-    out of memory; a batch that is lost to a kill then costs under a minute. Processors gain nothing beyond `largest` 128,
-    where activations leave the cache."""
+    """How many examples to take next. "auto" doubles while a batch is quick, and beyond that, up to four times as long, as long
+    as it pays: where steps cost the same however many examples take them, small batches would take many times as long. It
+    halves where a batch is slow and half of it is no dearer an example, and always on running out of memory: a batch that is
+    lost to a kill then costs about a minute. Processors gain nothing beyond `largest` 128, where activations leave the cache."""
 
     size: int = 32
     automatic: bool = True
     largest: int = 128
     quick_s: float = 12.0
     row_share: float = 1.0
+    known: dict[int, float] = field(default_factory=dict)
+    """Seconds an example in the last batch of each size."""
 
     def after(self, count: int, seconds: float) -> None:
         """Take note of a finished batch."""
-        if self.automatic and count == self.size:
-            if seconds < self.quick_s:
-                self.size = min(self.size * 2, self.largest)
-            elif seconds > 4 * self.quick_s:
-                self.size = max(1, self.size // 2)
+        if not self.automatic or count != self.size:
+            return
+        self.known[count] = seconds / count
+        half, double, slow = max(1, count // 2), min(2 * count, self.largest), seconds > 4 * self.quick_s
+        promising = seconds < self.quick_s or (not slow and self._pays(half, count, untried=True))
+        if self._pays(count, double, untried=promising):
+            self.size = double
+        elif slow and not self._pays(half, count, untried=False):
+            self.size = half
+
+    def _pays(self, few: int, many: int, *, untried: bool) -> bool:
+        """Whether an example is clearly cheaper in a batch of `many` than in one of `few`; `untried` where one is not known."""
+        if few not in self.known or many not in self.known:
+            return untried
+        return self.known[many] * 1.3 < self.known[few]
 
     def halve(self, count: int) -> bool:
         """After running out of memory with `count` examples: whether a smaller batch is left to try. Attacks that put several

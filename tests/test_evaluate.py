@@ -94,6 +94,21 @@ def test_automatic_sizes_grow_while_batches_are_quick() -> None:
     assert sizer.size == 32
 
 
+@pytest.mark.parametrize(
+    ("fixed_s", "each_s", "settles_at"),
+    [(25.0, 0.1, 128), (0.0, 4.0, 8), (0.0, 0.1, 128), (0.0, 20.0, 2), (100.0, 0.1, 32), (12.0, 1.0, 32)],
+    ids=["dear steps", "dear examples", "quick", "very dear examples", "very dear steps", "both"],
+)
+def test_automatic_sizes_settle_where_more_examples_no_longer_pay(fixed_s: float, each_s: float, settles_at: int) -> None:
+    """A batch costs its steps and its examples."""
+    sizer = BatchSizer(size=32 if fixed_s == 100 else 8)
+    sizes = []
+    for _ in range(30):
+        sizes.append(sizer.size)
+        sizer.after(sizer.size, seconds=fixed_s + each_s * sizer.size)
+    assert set(sizes[10:]) == {settles_at}, sizes
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 10)
