@@ -32,7 +32,7 @@ from robustboard.attacks.projections import norms
 from robustboard.attacks.spsa import spsa
 
 EVERY = attack_names()
-OURS_CW: Any = [(cw, {}), (cw_cold, {"searches": 5, "steps": 100, "rate": 0.03, "initial_c": 0.1})]
+OURS_CW: Any = [(cw, {"steps": 100}), (cw_cold, {"searches": 5, "steps": 100, "rate": 0.03, "initial_c": 0.1})]
 both_cw = pytest.mark.parametrize(("attack", "parameters"), OURS_CW, ids=["cw", "cw_cold"])
 
 

@@ -163,6 +163,28 @@ def test_more_walks_never_find_a_longer_perturbation(attack: Any, walks: str) ->
     assert float(lengths[-1].mean()) < float(lengths[0].mean()), "and some find a shorter one"
 
 
+def test_restarts_that_would_all_begin_at_the_image_are_refused() -> None:
+    model, images, labels = two_layer_problem(seed=3)
+    with pytest.raises(ValueError, match="5 restarts from a ball of radius 0 all begin at the image"):
+        fmn(model, images, labels, keys(len(images)), restarts=5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flat_start_does_not_keep_fmn_in_the_corners_of_the_box(seed: int) -> None:
+    """Within 0.02 of the images the logits stand still, with no slope at all: it promises a boundary beyond every box."""
+    model, images, labels = two_layer_problem(seed, count=30)
+
+    def flat(x: Tensor) -> Tensor:
+        nearest = torch.cdist(x.detach().flatten(1), images.flatten(1)).argmin(1)
+        near = (x.detach() - images[nearest]).flatten(1).norm(dim=1, keepdim=True) < 0.02
+        return torch.where(near, model(images[nearest]).detach() + 0 * model(x), model(x))
+
+    candidates = fmn(flat, images, labels, keys(30)).images
+    assert bool(is_fooled(model, candidates, labels).all())
+    lengths, plain = norms(candidates - images, "l2"), norms(fmn(model, images, labels, keys(30)).images - images, "l2")
+    assert float(lengths.mean()) < 2 * float(plain.clamp_min(0.02).mean())
+
+
 def test_a_gamma_that_falls_lets_ddn_settle_on_the_boundary() -> None:
     model, images, labels = centred_problem(count=36)
     optimum = smallest_without_box(model, images, labels, 2).amin(1)
