@@ -102,11 +102,9 @@ def test_verdicts_are_those_of_a_grid(seed: int, epsilon: float) -> None:
     for answer in verdicts(task, "exact"):
         points = grid(images[answer.index], epsilon)
         there = logits(task.layers(), points)
-        own = there[:, task.examples.labels[answer.index]]
         fooled = bool((there.argmax(1) != task.examples.labels[answer.index]).any())
         if answer.verdict == "robust":
             assert not fooled
-            assert own.min() > -torch.inf
         if fooled:
             assert answer.verdict in ("fooled", "undecided")
         assert answer.verdict != "misclassified"
@@ -194,7 +192,7 @@ def test_the_committed_answer_is_of_the_committed_weights_and_says_something() -
     # Bounds alone fall short of it, and the attack alone goes beyond it.
     assert 0.1 < rows.count(("robust", "crown")) / 1000 < result.outcome.certified_accuracy - 0.05
     assert rows.count(("fooled", "milp")) > 0
-    assert result.outcome.undecided <= 10
+    assert result.outcome.undecided <= 2
 
 
 def test_the_committed_attacks_do_not_contradict_the_committed_answer() -> None:
