@@ -55,10 +55,10 @@ class AttackCard:
 
     `preset`: the parameters that make this name (the loss of `fgsm_ce`). `neutral`: parameters that came later, with the
     value at which the output is what it was without them, which is their default: records leave them out there, so that
-    results from before stay what they are. `epsilon` is in
-    units of `norm`; an attack with the aim "minimum" is told ε only to report at it. `check` refuses, by ValueError,
-    parameters that cannot work; it takes those it needs by name. A `head` parameter is filled in from the model, a `norm`
-    parameter from the card. `implementation` says whose code it is, a library's with its version; `shared` names those
+    results from before stay what they are. `epsilon` is in units of `norm`; an attack with the aim "minimum" is told ε only
+    to report at it. `check` refuses, by ValueError, parameters that cannot work; it takes those it needs by name. A `head`
+    parameter is filled in from the model, a `norm` parameter from the card. `implementation` says whose code it is, a
+    library's with its version; `shared` names those
     parameters of a library's attack that mean the same as those of the attack here, so that a protocol's numbers hold for
     both.
     """
@@ -76,17 +76,17 @@ class AttackCard:
     implementation: str = "robustboard"
     shared: tuple[str, ...] = ()
 
-    @property
-    def own_name(self) -> str:
-        """The name of the attack here that does the same: "cw" for "torchattacks:cw", its own name for all others."""
-        return self.name.rpartition(":")[2]
-
     def __post_init__(self) -> None:
         """Raise ValueError where a parameter that records may leave out has another default than they mean by that."""
         defaults = self.parameters()
         for name, value in self.neutral.items():
             if defaults[name] != value:
                 raise ValueError(f"{self.name}: {name} is left out of records at {value}, but its default is {defaults[name]}")
+
+    @property
+    def own_name(self) -> str:
+        """The name of the attack here that does the same: "cw" for "torchattacks:cw", its own name for all others."""
+        return self.name.rpartition(":")[2]
 
     def parameters(self) -> dict[str, Any]:
         """Every parameter a protocol may set, with its default; what only bounds memory is not among them."""

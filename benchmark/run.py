@@ -138,7 +138,7 @@ def _run_model(
     device = choose_device(request.device)
     with prepared(model.network, device, channels_last=subject.source == "registry") as network:
         seen = sorted({index for cell in waiting for index in cell.attack.indices})
-        everything = data_set.select(seen)
+        place, everything = {index: at for at, index in enumerate(seen)}, data_set.select(seen)
         clean = look_clean(network, everything.images.to(device), everything.labels.to(device), subject.head)
         if clean.output != "logits":
             progress.note(f"warning: {subject.dataset}/{subject.name} returns {clean.output}, not logits: its row is marked")
@@ -150,7 +150,7 @@ def _run_model(
             moved = store.make_room(cell)
             if moved:
                 progress.note(f"warning: {moved}")
-            own = torch.as_tensor([seen.index(index) for index in cell.attack.indices])
+            own = torch.as_tensor([place[index] for index in cell.attack.indices])
             part = replace(clean, correct=clean.correct.cpu()[own], confidence=clean.confidence.cpu()[own])
             done += _run_cell(request, cell, network, part, device, progress)
     return done, kept
