@@ -116,7 +116,7 @@ def _minimise(
     "cw",
     norm="l2",
     aim="minimum",
-    version=3,
+    version=4,
     source="Carlini & Wagner 2017, section VI-A, started by FMN (Pintor et al. 2021)",
 )
 def cw(
@@ -126,13 +126,13 @@ def cw(
     keys: Tensor,
     *,
     epsilon: float = math.inf,
-    start_steps: int = 20,
+    start_steps: int = 35,
     start_classes: int = 0,
     start_restarts: int = 5,
     start_gamma: float = 0.5,
     start_norm: float = 8.0,
-    steps: int = 100,
-    rate: float = 0.1,
+    steps: int = 25,
+    rate: float = 0.03,
     kappa: float = 0.0,
     targets: Tensor | None = None,
 ) -> Proposal:

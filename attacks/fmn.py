@@ -15,7 +15,15 @@ from robustboard.attacks.walks import Look, Move, Walks, walk
 SOURCE = "Pintor et al. 2021, algorithm 1; margin loss, stretched to ε before the first success"
 
 
-@register("fmn", norm="l2", aim="minimum", version=2, source=SOURCE, neutral={"restarts": 1})
+def check_restarts(restarts: int, initial_norm: float) -> None:
+    """Refuse a ball that is none, and restarts that would all begin at the image."""
+    if restarts < 1 or initial_norm < 0:
+        raise ValueError(f"restarts must be at least 1 and initial_norm at least 0, got {restarts} and {initial_norm:g}")
+    if restarts > 1 and initial_norm == 0:
+        raise ValueError(f"{restarts} restarts from a ball of radius 0 all begin at the image: raise initial_norm")
+
+
+@register("fmn", norm="l2", aim="minimum", version=3, source=SOURCE, neutral={"restarts": 1}, check=check_restarts)
 def fmn(
     model: Model,
     images: Tensor,
@@ -39,10 +47,13 @@ def fmn(
     Until a first success ε is the distance at which the boundary would lie were the model linear, ‖δ‖ − f / ‖∇f‖ in the dual
     norm, times 1 + γ, and never less than before or than `initial_norm`, and δ is stretched to it: from beyond the boundary
     the way back is shorter on robust networks. From then on ε is multiplied by 1 − γ inside the other class (never above the
-    best distance) and by 1 + γ outside. α falls from `rate` to a hundredth of it and γ from `gamma` to a hundredth along
-    cosines. Returns the closest success, or the image itself. A zero gradient is replaced by a random direction. `epsilon`
-    is not used.
+    best distance) and by 1 + γ outside; it is never more than the box is wide. α falls from `rate` to a hundredth of it and γ
+    from `gamma` to a hundredth along cosines. Returns the closest success, or the image itself. A zero gradient is replaced by
+    a random direction. `epsilon` is not used. Raises ValueError when restarts would all begin at the image.
     """
+    check_restarts(restarts, initial_norm)
+    # No change in the box is larger, whatever a model promises whose slope is next to nothing.
+    farthest = 1.0 if norm == "linf" else math.sqrt(images[0].numel())
 
     def begin() -> Move:
         best = images.new_full((len(images),), torch.inf)
@@ -56,7 +67,7 @@ def fmn(
             shrunk = torch.minimum(radius * (1 - gamma * falling), best)
             # In the box the way is longer than the estimate, and on a linear boundary to the last digit it would not be across.
             reaching = torch.maximum(radius, straight) * (1 + gamma)
-            grown = torch.where(torch.isfinite(best), radius * (1 + gamma * falling), reaching)
+            grown = torch.where(torch.isfinite(best), radius * (1 + gamma * falling), reaching).clamp_max(farthest)
             radius = torch.where(look.found, shrunk, grown)
             moved = images + look.change + rate * falling * look.direction
             stretched = images + _stretched(moved - images, radius, norm)
@@ -73,7 +84,7 @@ def _stretched(change: Tensor, radius: Tensor, norm: BallNorm) -> Tensor:
     return change * projections.per_example(radius / length, change)
 
 
-register("fmn_linf", norm="linf", aim="minimum", version=2, source=SOURCE, neutral={"restarts": 1})(fmn)
+register("fmn_linf", norm="linf", aim="minimum", version=3, source=SOURCE, neutral={"restarts": 1}, check=check_restarts)(fmn)
 
 
 def dual_norms(gradient: Tensor, norm: BallNorm) -> Tensor:

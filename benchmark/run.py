@@ -137,8 +137,9 @@ def _run_model(
     kept = len(cells) - len(waiting)
     device = choose_device(request.device)
     with prepared(model.network, device, channels_last=subject.source == "registry") as network:
-        longest = max((cell.examples for cell in waiting), key=lambda examples: len(examples.labels))
-        clean = look_clean(network, longest.images.to(device), longest.labels.to(device), subject.head)
+        seen = sorted({index for cell in waiting for index in cell.attack.indices})
+        everything = data_set.select(seen)
+        clean = look_clean(network, everything.images.to(device), everything.labels.to(device), subject.head)
         if clean.output != "logits":
             progress.note(f"warning: {subject.dataset}/{subject.name} returns {clean.output}, not logits: its row is marked")
         for cell in waiting:
@@ -149,7 +150,9 @@ def _run_model(
             moved = store.make_room(cell)
             if moved:
                 progress.note(f"warning: {moved}")
-            done += _run_cell(request, cell, network, clean, device, progress)
+            own = torch.as_tensor([seen.index(index) for index in cell.attack.indices])
+            part = replace(clean, correct=clean.correct.cpu()[own], confidence=clean.confidence.cpu()[own])
+            done += _run_cell(request, cell, network, part, device, progress)
     return done, kept
 
 
@@ -172,7 +175,6 @@ def _run_cell(
     taken_over = BatchRecord(fooled_already(joined, cell.attack.indices))
     finished = {example.index for batch in [*batches, taken_over] for example in batch.examples}
     mine = [position for position in range(which, n, shards) if cell.attack.indices[position] not in finished]
-    clean = replace(clean, correct=clean.correct[:n].cpu(), confidence=clean.confidence[:n].cpu())
     task = Task(
         network,
         clean.head,
@@ -191,8 +193,10 @@ def _run_cell(
     for record in evaluate_examples(task, mine, sizer):
         journal.append(record)
         progress.advance(len(record.examples), _fooled([record]))
-    # Other shards may have finished meanwhile: whoever finds every example there writes the cell.
-    batches = [taken_over, *journal.read()]
+    # Other shards may have finished meanwhile: whoever finds every example there writes the cell. A cell that a worst case
+    # joins may have been finished after an example survived the cascade: what it fooled is fooled.
+    joined = store.fellows(cell) if cell.attack.is_cascade else []
+    batches = [*journal.read(), BatchRecord(fooled_already(joined, cell.attack.indices))]
     complete = len({example.index for batch in batches for example in batch.examples}) == n
     if complete:
         result = store.assemble(cell, clean, batches, str(device), started, joined)

@@ -66,9 +66,10 @@ def fellows(cell: Cell) -> list[CellResult]:
             other = read_cell(path)
         except InputError:
             continue
-        same = (other.protocol.name, other.model.weights_sha256, other.attack.norm, other.attack.eps, other.environment.seed)
-        mine = (cell.protocol.name, cell.model.weights_sha256, threat.norm, threat.epsilon, cell.protocol.seed)
-        if same == mine and other.attack.name not in CASCADES:
+        same_model = (other.model.weights_sha256, other.model.source) == (cell.model.weights_sha256, cell.model.subject.source)
+        same_protocol = (other.protocol.name, other.environment.seed) == (cell.protocol.name, cell.protocol.seed)
+        same_threat = (other.attack.norm, other.attack.eps) == (threat.norm, threat.epsilon)
+        if same_model and same_protocol and same_threat and other.attack.name not in CASCADES:
             found.append(other)
     return found
 

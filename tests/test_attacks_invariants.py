@@ -48,7 +48,7 @@ RANDOM = [
     "square_l2",
     "autoattack",
 ]
-DETERMINISTIC = ["fgsm", "bim", "cw", "cw_cold", "jsma", "fab_t", "fab_t_l2"]
+DETERMINISTIC = ["fgsm", "bim", "cw_cold", "jsma", "fab_t", "fab_t_l2"]
 SCHEDULED = [name for name, card in attack_cards().items() if {"steps", "step"} <= set(card.parameters())]
 FALLING = ("pgd_t", "max_confidence")
 

@@ -163,6 +163,30 @@ def test_more_walks_never_find_a_longer_perturbation(attack: Any, walks: str) ->
     assert float(lengths[-1].mean()) < float(lengths[0].mean()), "and some find a shorter one"
 
 
+def test_restarts_that_would_all_begin_at_the_image_are_refused() -> None:
+    model, images, labels = two_layer_problem(seed=3)
+    with pytest.raises(ValueError, match="5 restarts from a ball of radius 0 all begin at the image"):
+        fmn(model, images, labels, keys(len(images)), restarts=5)
+
+
+def test_a_flat_start_does_not_send_fmn_to_the_corners_of_the_box() -> None:
+    """Within 0.02 of the images the logits hardly change: the model's slope promises a boundary far beyond the box."""
+    model, images, labels = centred_problem(count=36)
+
+    def flat(x: Tensor) -> Tensor:
+        logits = model(x)
+        near = (x.detach() - images[: len(x)]).abs().flatten(1).amax(1, keepdim=True) < 0.02
+        return torch.where(near, model(images[: len(x)]).detach() + 1e-9 * logits, logits)
+
+    candidates = fmn(flat, images, labels, keys(36)).images
+    found = is_fooled(model, candidates, labels)
+    optimum = smallest_without_box(model, images, labels, 2).amin(1)
+    far = optimum > 0.2
+    assert int(far.sum()) >= 10
+    assert bool(found[far].all())
+    assert float((norms(candidates - images, "l2") / optimum)[far].mean()) < 1.1
+
+
 def test_a_gamma_that_falls_lets_ddn_settle_on_the_boundary() -> None:
     model, images, labels = centred_problem(count=36)
     optimum = smallest_without_box(model, images, labels, 2).amin(1)

@@ -51,7 +51,13 @@ MODEL = "digits/relu-fast_at"
 THREAT = Threat("linf", EPSILON, "budget")
 
 
-def evaluate(out: Path, text: str = PROTOCOL, adversarials: Path | None = None, attacks: list[str] | None = None) -> Summary:
+def evaluate(
+    out: Path,
+    text: str = PROTOCOL,
+    adversarials: Path | None = None,
+    attacks: list[str] | None = None,
+    shard: tuple[int, int] = (0, 1),
+) -> Summary:
     out.mkdir(exist_ok=True)
     path = out / "worst.toml"
     path.write_text(text, encoding="utf-8")
@@ -64,6 +70,7 @@ def evaluate(out: Path, text: str = PROTOCOL, adversarials: Path | None = None, 
             out=out,
             device="cpu",
             adversarials=[read_adversarials(adversarials)] if adversarials else [],
+            shard=shard,
             quiet=True,
         )
     )
@@ -232,6 +239,44 @@ def test_candidates_from_a_file_are_judged_and_join(suffix: str, tmp_path: Path)
     assert [int(fooled or not right) for fooled, right in rows] == wrong
     assert "adversarials_theirs" in cell(tmp_path / "out", "worst_case").joined
     assert (tmp_path / "out" / "worst" / MODEL / "adversarials_theirs_l2.json").is_file()
+
+
+def test_what_a_later_shard_fooled_is_fooled_in_the_worst_case(tmp_path: Path) -> None:
+    """The first shard comes to the worst case before any cell is whole: its survivors have not met bim's other half."""
+    text = PROTOCOL.replace('["pgd", "pgd_t"]', '["fgsm_ce"]').replace("steps = 4, step = 0.25", "steps = 40, step = 0.1")
+    evaluate(tmp_path / "whole", text)
+    for which in (0, 1):
+        evaluate(tmp_path / "parts", text, shard=(which, 2))
+    whole, parts = cell(tmp_path / "whole", "worst_case"), cell(tmp_path / "parts", "worst_case")
+    assert parts.per_example.fooled == whole.per_example.fooled
+    assert set(parts.joined) == {"fgsm", "bim"}
+    assert parts.outcome.robust_accuracy <= cell(tmp_path / "parts", "bim").outcome.robust_accuracy
+
+
+def test_candidates_for_examples_in_the_middle_are_held_against_their_own_clean_verdicts(tmp_path: Path) -> None:
+    indices, model = range(20, 60), "digits/relog"
+    data = load_dataset("digits", "test").select(indices)
+    with torch.no_grad():
+        right = robustboard.load_model(model).eval()(data.images).argmax(1) == data.labels
+    assert not bool(right.all())
+    path = tmp_path / "theirs.npz"
+    np.savez(path, images=data.images.numpy(), indices=np.array(indices))
+    (tmp_path / "worst.toml").write_text(PROTOCOL, encoding="utf-8")
+    run(
+        Request(
+            protocol=load_protocol(str(tmp_path / "worst.toml")),
+            datasets=["digits"],
+            subjects=registry_subjects([model], ["digits"]),
+            attacks=["fgsm"],
+            out=tmp_path,
+            device="cpu",
+            adversarials=[read_adversarials(path)],
+            quiet=True,
+        )
+    )
+    theirs = read_cell(tmp_path / "worst" / model / "adversarials_theirs.json")
+    assert theirs.per_example.index == list(indices)
+    assert [bool(correct) for correct in theirs.per_example.correct_clean] == right.tolist()
 
 
 def test_a_candidate_beyond_epsilon_counts_nowhere(tmp_path: Path) -> None:

@@ -225,3 +225,21 @@ def test_what_has_no_bounds_is_refused_by_name(network: nn.Module, name: str) ->
 def test_a_unit_of_the_projects_own_is_refused_by_its_name() -> None:
     with pytest.raises(UncertifiableError, match="ReLog"):
         trace(load_model("digits/relog"), IMAGE_SHAPES["digits"])
+
+
+def test_a_network_that_is_more_than_its_layers_is_refused() -> None:
+    def network() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+
+    assert len(trace(network(), (1, 8, 8))) == 4
+    hooked, normalised, scaled, replaced = network(), network(), network(), network()
+    hooked[1].register_forward_hook(lambda module, given, answer: 20 * answer)
+    normalised[1].register_forward_pre_hook(lambda module, given: ((given[0] - 0.5) / 0.2,))
+    scaled.register_forward_hook(lambda module, given, answer: answer.square())
+    for one in (hooked, normalised, scaled):
+        with pytest.raises(UncertifiableError, match="has a forward hook"):
+            trace(one, (1, 8, 8))
+    replaced[2].forward = torch.tanh
+    with pytest.raises(UncertifiableError, match="not those of its layers"):
+        trace(replaced, (1, 8, 8))

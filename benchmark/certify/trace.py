@@ -40,15 +40,36 @@ def trace(network: nn.Module, shape: Shape) -> list[Layer]:
     """The layers of a network that maps (N, *shape) to logits (N, K), in order, in float64 on the CPU.
 
     The network must be in evaluation mode. Raises `UncertifiableError` naming the first module or function that is not
-    supported, and where the network is no chain: a branch, or control flow that depends on the image.
+    supported, and where the network is no chain: a branch, or control flow that depends on the image; or where it is more
+    than its modules: a hook, or a forward that was put in another's place.
     """
+    for name, module in network.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise UncertifiableError(
+                f"the module {name or 'itself'!r} has a forward hook, which no bound sees: write it as a layer"
+            )
     try:
         graph = fx.Tracer().trace(network)
     except Exception as trouble:  # a forward function can do anything
         raise UncertifiableError(
             f"the network cannot be traced ({first_line(trouble)}): a certificate needs a chain"
         ) from trouble
-    return _Walk(network, shape).layers(graph)
+    layers = _Walk(network, shape).layers(graph)
+    _compare(network, layers, shape)
+    return layers
+
+
+def _compare(network: nn.Module, layers: Sequence[Layer], shape: Shape) -> None:
+    """Refuse layers that answer to images of noise otherwise than the network does."""
+    images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
+    parameter = next(network.parameters(), images)
+    with torch.no_grad():
+        answers = network(images.to(parameter)).double().cpu()
+    values = images.double()
+    for layer in layers:
+        values = layer(values)
+    if values.shape != answers.shape or float((values - answers).abs().max()) > 1e-4 * (1 + float(answers.abs().max())):
+        raise UncertifiableError("the network's answers are not those of its layers: something in its forward is not seen here")
 
 
 class _Walk:
