@@ -7,6 +7,7 @@ randomness. It leaves the model's modes, parameters and `.grad` and the global r
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -14,7 +15,7 @@ import math
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -150,15 +151,39 @@ Function = TypeVar("Function", bound=Callable[..., Proposal])
 
 
 def register(name: str, **card: Any) -> Callable[[Function], Function]:
-    """Put the decorated attack on the list under `name`. Raises ValueError when the name is taken, or as the card does."""
+    """Put the decorated attack on the list under `name`; it then refuses a batch as `check_batch` does. Raises ValueError
+    when the name is taken, or as the card does."""
 
     def put(function: Function) -> Function:
         if name in _cards:
             raise ValueError(f"two attacks are named {name!r}")
-        _cards[name] = AttackCard(name=name, function=function, **card)
-        return function
+        bare: Callable[..., Proposal] = inspect.unwrap(function)
+
+        @functools.wraps(bare)
+        def attack(model: Model, images: Tensor, labels: Tensor, keys: Tensor, **parameters: Any) -> Proposal:
+            check_batch(images, labels)
+            return bare(model, images, labels, keys, **parameters)
+
+        _cards[name] = AttackCard(name=name, function=attack, **card)
+        return cast("Function", attack)
 
     return put
+
+
+def check_batch(images: object, labels: object) -> None:
+    """Raise ValueError unless these are images (N, C, H, W) of floating point in [0, 1] and whole labels (N,), none negative:
+    what normalised images would come back as is clipped to a box that is not theirs."""
+    if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
+        raise ValueError(f"images and labels must be torch tensors, got {type(images).__name__} and {type(labels).__name__}")
+    if images.dim() != 4 or not images.is_floating_point():
+        raise ValueError(f"images must be floating point (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+    if labels.shape != images.shape[:1] or not len(labels) or labels.is_floating_point():
+        raise ValueError(f"labels must be integers ({len(images)},), got {labels.dtype} {tuple(labels.shape)}")
+    low, high = (float(edge) for edge in images.detach().aminmax())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"images must lie in [0, 1], these go from {low:g} to {high:g}: divide, and normalise inside the model")
+    if int(labels.min()) < 0:
+        raise ValueError(f"labels must not be negative, the lowest is {int(labels.min())}")
 
 
 def register_linf_and_l2(name: str, **card: Any) -> Callable[[Function], Function]:

@@ -35,8 +35,9 @@ def ddn(
     restarts: int = 1,
     targets: Tensor | None = None,
 ) -> Proposal:
-    """Walk along the normalised gradient of the margin while the allowed norm shrinks by 1 − γ on success and grows by 1 + γ
-    else; then `classes` times more along that of Z_t − Z_y, t the likeliest wrong class, the next, …; and all of that
+    """Walk along the normalised gradient of the margin while the allowed norm shrinks by 1 − γ on success, from no more than the
+    norm that succeeded (the box may have cut it; the paper's shrinks from the norm that was allowed), and grows by 1 + γ else;
+    then `classes` times more along that of Z_t − Z_y, t the likeliest wrong class, the next, …; and all of that
     `restarts` times, after the first from a random point of the ball of `initial_norm`.
 
     The step follows a cosine from 1 to 0.01, and γ one from `gamma` to `final_share` of it: with 1, the paper's, the norm goes

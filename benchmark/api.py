@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from robustboard.attacks.attack import check_batch
 from robustboard.benchmark import store
 from robustboard.benchmark.cascade import fooled_already
 from robustboard.benchmark.cells import Cell, build, chosen_attacks, plan_attack
@@ -18,7 +19,7 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples, make_sizer
 from robustboard.benchmark.judge import look_clean, prepared
 from robustboard.benchmark.protocols import DatasetPlan, load_protocol
-from robustboard.benchmark.results import CellResult
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.subjects import Subject
 from robustboard.models.recipe import Head
 
@@ -46,7 +47,10 @@ def evaluate(
     modes, gradients and parameters are left as they were. Raises `InputError` (or its `ModelFaultError`) for what cannot be
     evaluated.
     """
-    _check(images, labels)
+    try:
+        check_batch(images, labels)
+    except ValueError as trouble:
+        raise InputError(str(trouble)) from trouble
     attacks = [attacks] if isinstance(attacks, str) else attacks
     chosen = load_protocol(protocol)
     plan = _plan(chosen.datasets, tuple(images.shape[1:]), budgets, len(labels))
@@ -81,20 +85,6 @@ def evaluate(
             batches = list(evaluate_examples(task, waiting, make_sizer(batch_size, where)))
             results[name] = store.assemble(cell, clean, [BatchRecord(taken_over), *batches], str(where), started, joined)
     return results
-
-
-def _check(images: object, labels: object) -> None:
-    if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
-        raise InputError(f"images and labels must be torch tensors, got {type(images).__name__} and {type(labels).__name__}")
-    if images.dim() != 4 or not images.is_floating_point():
-        raise InputError(f"images must be floating point (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
-    if labels.shape != images.shape[:1] or not len(labels) or labels.is_floating_point():
-        raise InputError(f"labels must be integers ({len(images)},), got {labels.dtype} {tuple(labels.shape)}")
-    low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):
-        raise InputError(f"images must lie in [0, 1], these go from {low:g} to {high:g}: divide, and normalise inside the model")
-    if int(labels.min()) < 0:
-        raise InputError(f"labels must not be negative, the lowest is {int(labels.min())}")
 
 
 def _plan(

@@ -13,7 +13,7 @@ from robustboard.attacks.losses import Head
 from robustboard.attacks.randomness import derive
 from robustboard.benchmark.evaluate import BoundAttack, ExampleRecord, propose
 from robustboard.benchmark.judge import TOLERANCE, CountedModel, Threat, judge
-from robustboard.benchmark.results import CellResult
+from robustboard.benchmark.records import CellResult
 
 CASCADES: Mapping[str, Norm] = {"worst_case": "linf", "worst_case_l2": "l2"}
 """The cells that join all others of a norm, by name."""

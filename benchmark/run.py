@@ -19,15 +19,8 @@ from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples,
 from robustboard.benchmark.judge import Clean, look_clean, prepared
 from robustboard.benchmark.progress import Progress
 from robustboard.benchmark.protocols import Protocol
-from robustboard.benchmark.results import (
-    Manifest,
-    NotRun,
-    ProtocolBlock,
-    read_manifest,
-    write_cell,
-    write_manifest,
-    write_schema,
-)
+from robustboard.benchmark.records import Manifest, NotRun, ProtocolBlock
+from robustboard.benchmark.results import read_manifest, write_cell, write_manifest, write_schema
 from robustboard.benchmark.subjects import Subject
 
 

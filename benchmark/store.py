@@ -21,7 +21,7 @@ from robustboard.benchmark.environment import current_environment
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.evaluate import BatchRecord, ExampleRecord
 from robustboard.benchmark.judge import Clean
-from robustboard.benchmark.results import (
+from robustboard.benchmark.records import (
     SCHEMA,
     AttackBlock,
     CellResult,
@@ -32,9 +32,8 @@ from robustboard.benchmark.results import (
     Outcome,
     PerExample,
     ProtocolBlock,
-    read_cell,
-    write_cell,
 )
+from robustboard.benchmark.results import read_cell, write_cell
 from robustboard.benchmark.statistics import wilson
 
 QUANTILES = (10, 25, 50, 75, 90)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from robustboard.benchmark.certify import record
 from robustboard.benchmark.certify.record import CertifiedResult
-from robustboard.benchmark.results import (
+from robustboard.benchmark.records import (
     SCHEMA,
     AttackBlock,
     CellResult,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -27,7 +27,6 @@ from attack_problems import (
 )
 from conftest import keys
 from robustboard.attacks.attack import AttackCard, attack_cards
-from robustboard.attacks.bim import bim
 from robustboard.attacks.jsma import jsma
 from robustboard.attacks.losses import margin
 from robustboard.attacks.pgd import pgd
@@ -91,27 +90,34 @@ def test_epsilon_zero_gives_the_image_back(name: str) -> None:
     assert torch.equal(run_quickly(name, model, images, labels, epsilon=0.0).images, images)
 
 
+# Shrinking a network of rounding errors takes minutes and tells nothing.
+any_network = settings(max_examples=3, derandomize=True, deadline=None, phases=[Phase.generate])
+seeds_of_networks = st.integers(0, 10_000)
+
+
 @pytest.mark.parametrize("name", EVERY)
-def test_batch_mates_do_not_matter(name: str) -> None:
-    model, images, labels = two_layer_problem(1)
-    seeds = keys(12)
+@any_network
+@given(seed=seeds_of_networks, classes=st.integers(2, 6), batch=st.sampled_from([1, 2, 5]))
+def test_batch_mates_do_not_matter(name: str, seed: int, classes: int, batch: int) -> None:
+    model, images, labels = two_layer_problem(seed, classes=classes, count=8)
+    seeds = keys(8)
     together = run_quickly(name, model, images, labels, seeds=seeds).images
     size, fooled = distances(name, together, images), is_fooled(model, together, labels)
-    for batch in (1, 5):
-        parts = [
-            run_quickly(name, model, images[at : at + batch], labels[at : at + batch], seeds=seeds[at : at + batch]).images
-            for at in range(0, 12, batch)
-        ]
-        apart = torch.cat(parts)
-        assert torch.equal(is_fooled(model, apart, labels), fooled)
-        assert torch.allclose(distances(name, apart, images), size, atol=1e-3)
+    parts = [
+        run_quickly(name, model, images[at : at + batch], labels[at : at + batch], seeds=seeds[at : at + batch]).images
+        for at in range(0, 8, batch)
+    ]
+    apart = torch.cat(parts)
+    assert torch.equal(is_fooled(model, apart, labels), fooled)
+    assert torch.allclose(distances(name, apart, images), size, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_the_order_of_the_batch_does_not_matter(name: str) -> None:
-    model, images, labels = two_layer_problem(2)
-    seeds = keys(12)
-    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+@any_network
+@given(seed=seeds_of_networks, order=st.permutations(range(8)))
+def test_the_order_of_the_batch_does_not_matter(name: str, seed: int, order: list[int]) -> None:
+    model, images, labels = two_layer_problem(seed, count=8)
+    seeds = keys(8)
     straight = run_quickly(name, model, images, labels, seeds=seeds)
     shuffled = run_quickly(name, model, images[order], labels[order], seeds=seeds[order])
     assert torch.allclose(straight.images[order], shuffled.images, atol=1e-3)
@@ -140,13 +146,18 @@ class Relabelled(Wrapped):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_the_names_of_the_classes_do_not_matter(name: str) -> None:
-    model, images, labels = two_layer_problem(4)
-    order = torch.tensor([2, 0, 3, 1])
-    renamed = order.argsort()[labels]
+@any_network
+@given(seed=seeds_of_networks, order=st.permutations(range(4)))
+def test_the_names_of_the_classes_do_not_matter(name: str, seed: int, order: list[int]) -> None:
+    model, images, labels = two_layer_problem(seed, count=4)
+    renamed = torch.tensor(order).argsort()[labels]
     plain = run_quickly(name, model, images, labels).images
-    relabelled = run_quickly(name, Relabelled(model, order), images, renamed).images
-    assert torch.allclose(plain, relabelled, atol=1e-4)
+    relabelled = run_quickly(name, Relabelled(model, torch.tensor(order)), images, renamed).images
+    if name == "lbfgs":  # its line searches turn the last digit of a sum over the classes into another path
+        assert torch.equal(is_fooled(model, plain, labels), is_fooled(model, relabelled, labels))
+        assert torch.allclose(distances(name, plain, images), distances(name, relabelled, images), rtol=0.05)
+    else:
+        assert torch.allclose(plain, relabelled, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -245,29 +256,47 @@ def best_margin(model: nn.Module, images: Tensor, labels: Tensor, candidates: Te
         return margin(model(candidates), labels)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_more_steps_of_the_same_length_never_lower_the_margin(seed: int) -> None:
+@pytest.mark.parametrize("name", ["bim", "bim_ce", "pgd", "pgd_ce", "pgd_l2"])
+@any_network
+@given(seed=seeds_of_networks)
+def test_more_steps_of_the_same_length_never_lower_the_margin(name: str, seed: int) -> None:
     model, images, labels = two_layer_problem(seed)
+    epsilon = 0.5 * budget(name, images)
     margins = [
-        best_margin(model, images, labels, bim(model, images, labels, keys(12), epsilon=0.05, steps=steps, step=0.25).images)
+        best_margin(
+            model, images, labels, run_quickly(name, model, images, labels, epsilon=epsilon, steps=steps, step=0.25).images
+        )
         for steps in (4, 5, 8, 16, 32)
     ]
     for fewer, more in itertools.pairwise(margins):
         assert bool((more >= fewer - 1e-6).all())
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_more_restarts_never_lower_the_margin(seed: int) -> None:
+@pytest.mark.parametrize("name", [name for name, card in attack_cards().items() if "restarts" in card.parameters()])
+@any_network
+@given(seed=seeds_of_networks)
+def test_more_restarts_lose_no_success(name: str, seed: int) -> None:
     model, images, labels = two_layer_problem(seed)
-    margins = [
-        best_margin(
-            model, images, labels, pgd(model, images, labels, keys(12), epsilon=0.05, steps=5, step=0.2, restarts=n).images
-        )
-        for n in (1, 2, 3, 5)
-    ]
-    for fewer, more in itertools.pairwise(margins):
-        assert bool((more >= fewer - 1e-6).all())
-    assert bool((margins[-1] > margins[0] + 1e-6).any()), "a restart that draws the same start would change nothing"
+    epsilon = 0.5 * budget(name, images)
+    start = {"initial_norm": 0.5} if name.startswith("fmn") else {}  # the paper's radius, 0, has nothing to start from
+    runs = [run_quickly(name, model, images, labels, epsilon=epsilon, restarts=n, **start).images for n in (1, 2, 4)]
+    for fewer, more in itertools.pairwise(runs):
+        lost = is_fooled(model, fewer, labels) & ~is_fooled(model, more, labels)
+        assert not bool(lost.any())
+        if attack_cards()[name].aim == "minimum":
+            found = is_fooled(model, fewer, labels)
+            assert bool((distances(name, more, images) <= distances(name, fewer, images) + 1e-6)[found].all())
+        elif name.startswith("pgd"):
+            assert bool((best_margin(model, images, labels, more) >= best_margin(model, images, labels, fewer) - 1e-6).all())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_restart_draws_another_start(seed: int) -> None:
+    model, images, labels = two_layer_problem(seed)
+    strength: dict[str, Any] = {"epsilon": 0.05, "steps": 5, "step": 0.2}
+    once, often = (pgd(model, images, labels, keys(12), restarts=n, **strength).images for n in (1, 5))
+    gained = best_margin(model, images, labels, often) > best_margin(model, images, labels, once) + 1e-6
+    assert bool(gained.any()), "a restart that draws the same start would change nothing"
 
 
 @pytest.mark.parametrize("name", ["bim", "pgd", "spsa"])

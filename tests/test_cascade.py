@@ -21,8 +21,9 @@ from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.judge import Threat
 from robustboard.benchmark.protocols import load_protocol
+from robustboard.benchmark.records import CellResult, Manifest
 from robustboard.benchmark.report.board import make_boards
-from robustboard.benchmark.results import CellResult, Manifest, read_cell, read_folder, read_manifest
+from robustboard.benchmark.results import read_cell, read_folder, read_manifest
 from robustboard.benchmark.run import Request, Summary, run
 from robustboard.benchmark.subjects import registry_subjects
 

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Answer, Command, put
 from handmade import make_cell
-from robustboard.benchmark import cli
+from robustboard.benchmark.commands import making
 from robustboard.benchmark.results import read_cell, write_cell
 
 SMALL = ("--dataset", "digits", "--n", "4", "--attacks", "fgsm", "--device", "cpu")
@@ -291,7 +291,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(command: Command, out: Path
     def interrupted(request: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run", interrupted)
+    monkeypatch.setattr(making, "run", interrupted)
     answer = small_run(command, out, "--models", "digits/relu")
     assert answer.code == 130
     assert "finished batches and epochs are saved; the same command goes on from there" in answer.err

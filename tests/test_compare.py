@@ -8,8 +8,9 @@ import pytest
 
 from handmade import make_cell
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.compare import compare, compare_cells
-from robustboard.benchmark.results import CellResult, write_cell
+from robustboard.benchmark.results import write_cell
 from robustboard.benchmark.statistics import paired_difference
 
 WEAK = [1] * 12 + [0] * 8

@@ -12,10 +12,11 @@ from hypothesis.extra.numpy import arrays
 
 from conftest import ROOT
 from handmade import make_cell
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.report.optimality import optimalities
 from robustboard.benchmark.report.tables import render
-from robustboard.benchmark.results import CellResult, read_folder
+from robustboard.benchmark.results import read_folder
 from robustboard.benchmark.statistics import optimality
 from robustboard.models.registry import read_cards
 

@@ -10,10 +10,11 @@ import pytest
 from handmade import make_cell, make_manifest, with_outcome
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import load_protocol
+from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.board import Board, make_boards, unlike, worst_case
 from robustboard.benchmark.report.publish import BEGIN, END, publish
 from robustboard.benchmark.report.tables import render
-from robustboard.benchmark.results import CellResult, Manifest, NotRun, write_cell, write_manifest
+from robustboard.benchmark.results import write_cell, write_manifest
 from robustboard.benchmark.statistics import wilson
 
 STYLES = ["terminal", "markdown"]

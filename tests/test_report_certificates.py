@@ -9,10 +9,11 @@ import pytest
 from handmade import make_cell, make_certificate
 from robustboard.benchmark.certify import record
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.report.publish import publish
 from robustboard.benchmark.report.tables import render
-from robustboard.benchmark.results import CERTIFICATE_FILES, CellResult, read_folder, write_cell
+from robustboard.benchmark.results import CERTIFICATE_FILES, read_folder, write_cell
 from robustboard.benchmark.statistics import wilson
 
 NONE, FIVE = (0,) * 20, (1,) * 5 + (0,) * 15

@@ -13,17 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handmade import make_cell, make_manifest
-from robustboard.benchmark import results
+from robustboard.benchmark import records, results
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.results import (
-    NotRun,
-    read_cell,
-    read_folder,
-    read_manifest,
-    read_manifests,
-    write_cell,
-    write_manifest,
-)
+from robustboard.benchmark.records import CellResult, NotRun
+from robustboard.benchmark.results import read_cell, read_folder, read_manifest, read_manifests, write_cell, write_manifest
 
 
 @given(
@@ -46,7 +39,7 @@ def test_a_written_cell_is_plain_json_with_a_line_a_field(tmp_path: Path) -> Non
     path = tmp_path / "deep" / "folder" / "cell.json"
     write_cell(make_cell(), path)
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert list(content) == [field.name for field in fields(results.CellResult)]
+    assert list(content) == [field.name for field in fields(CellResult)]
     assert len(path.read_text(encoding="utf-8").splitlines()) > 60
     assert [other.name for other in path.parent.iterdir()] == ["cell.json"]  # nothing unfinished is left
 
@@ -134,7 +127,7 @@ def test_the_schema_describes_every_field(tmp_path: Path) -> None:
     blocks = {"CellResult": schema, **schema["$defs"]}
     seen = 0
     for name, block in blocks.items():
-        kind = getattr(results, name)
+        kind = getattr(records, name)
         assert is_dataclass(kind)
         assert set(block["properties"]) == {field.name for field in fields(kind)}
         # What older files do not have is the only thing that may be absent.

@@ -5,17 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from robustboard.benchmark import cli, store
 from robustboard.benchmark.protocols import load_protocol
-from robustboard.benchmark.results import CellResult, read_cell
+from robustboard.benchmark.records import CellResult
+from robustboard.benchmark.results import read_cell
 from robustboard.benchmark.run import Request, Summary, run
 from robustboard.benchmark.subjects import registry_subjects
 
@@ -77,14 +82,49 @@ def assert_same(one: CellResult, other: CellResult) -> None:
     assert one.identity == other.identity
 
 
-def test_three_shards_give_what_one_process_gives(protocol_file: Path, tmp_path: Path) -> None:
-    evaluate(protocol_file, tmp_path / "whole", batch_size=None)
-    for which in (2, 0, 1):
-        assert not (tmp_path / "parts/resume/digits" / MODEL.split("/")[1] / "cw.json").exists()
-        evaluate(protocol_file, tmp_path / "parts", shard=(which, 3), batch_size=5)
-    for attack in ("cw", "spsa"):
-        assert_same(cell(tmp_path / "whole", attack), cell(tmp_path / "parts", attack))
-    assert not list(tmp_path.rglob("*.partial-*"))
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the protocol file and, under "whole", the results of one process."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "resume.toml").write_text(PROTOCOL, encoding="utf-8")
+    evaluate(folder / "resume.toml", folder / "whole", batch_size=None)
+    return folder
+
+
+any_number = settings(max_examples=4, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@any_number
+@given(order=st.integers(1, 5).flatmap(lambda count: st.permutations(range(count))), batch_size=st.integers(1, 40))
+def test_any_shards_in_any_order_give_what_one_process_gives(whole: Path, order: list[int], batch_size: int) -> None:
+    with tempfile.TemporaryDirectory() as parts:
+        for which in order:
+            assert not list(Path(parts).rglob("cw.json"))
+            evaluate(whole / "resume.toml", Path(parts), shard=(which, len(order)), batch_size=batch_size)
+        for attack in ("cw", "spsa"):
+            assert_same(cell(whole / "whole", attack), cell(Path(parts), attack))
+        assert not list(Path(parts).rglob("*.partial-*"))
+
+
+@pytest.fixture(scope="module")
+def half(whole: Path) -> Path:
+    """A folder in which the first of two shards is done: its journals are whole."""
+    evaluate(whole / "resume.toml", whole / "half", shard=(0, 2))
+    return whole / "half"
+
+
+@any_number
+@given(share=st.floats(0, 1))
+def test_a_journal_cut_anywhere_is_gone_on_from(whole: Path, half: Path, share: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        shutil.copytree(half, out)
+        (journal,) = out.rglob("cw.partial-*")
+        text = journal.read_bytes()
+        journal.write_bytes(text[: int(share * len(text))])
+        for which in (0, 1):
+            evaluate(whole / "resume.toml", out, shard=(which, 2))
+        assert_same(cell(whole / "whole", "cw"), cell(out, "cw"))
 
 
 def test_a_second_run_does_nothing(protocol_file: Path, tmp_path: Path) -> None:

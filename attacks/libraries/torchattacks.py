@@ -24,11 +24,12 @@ def _run(
     iterations: int = 1,
     **parameters: object,
 ) -> Proposal:
-    """Call the library's class `name`; towards `targets` (N,) where they are given."""
+    """Call the library's class `name`; towards `targets` (N,) where they are given, in the mode in which it knows the labels,
+    too."""
     attack = getattr(load("torchattacks"), name)(Handed(model, images.device), **parameters)
     if targets is not None:
-        attack.set_mode_targeted_by_label(quiet=True)
-    return proposed(images, attack(images, labels if targets is None else targets), iterations)
+        attack.set_mode_targeted_by_function(lambda images, labels: targets, quiet=True)
+    return proposed(images, attack(images, labels), iterations)
 
 
 @register("torchattacks:fgsm", norm="linf", aim="budget", source="torchattacks.FGSM, cross-entropy")
@@ -109,8 +110,10 @@ def spsa(
     delta: float = 0.01,
     rate: float = 0.01,
     targets: Tensor | None = None,
+    row_cap: int = 64,
 ) -> Proposal:
-    """Adam on the estimated gradient, by default one step of it; the directions are shared by the whole batch."""
+    """Adam on the estimated gradient, by default one step of it; the directions are shared by the whole batch. The library's
+    cap on rows is for each image."""
     return _run(
         "SPSA",
         model,
@@ -123,6 +126,7 @@ def spsa(
         lr=rate,
         nb_iter=iterations,
         nb_sample=directions,
+        max_batch_size=row_cap,
     )
 
 

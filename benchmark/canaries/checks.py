@@ -6,7 +6,6 @@ be attacked: there it is what is asked, because a clean image handed back instea
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,7 +26,14 @@ from robustboard.benchmark.canaries.models import (
     quantised,
     two_layers,
 )
-from robustboard.benchmark.canaries.problems import MANY_BAR, Problem, binary_problem, far_problem, linear_problem
+from robustboard.benchmark.canaries.problems import (
+    MANY_BAR,
+    Problem,
+    binary_problem,
+    cliff_problem,
+    far_problem,
+    linear_problem,
+)
 from robustboard.benchmark.evaluate import ExampleRecord
 from robustboard.benchmark.statistics import optimality
 
@@ -68,7 +74,7 @@ def needs_no_gradient(problem: Problem) -> Check:
     come back without a failure."""
 
     def check(contender: Contender) -> Outcome | None:
-        contender = contender.with_delta(1 / 16)
+        contender = contender.told(delta=1 / 16)
         norm = contender.card.norm
         records = contender.records(problem.network, problem.images, problem.labels, problem.budget(norm))
         if contender.card.needs_gradient:
@@ -162,12 +168,20 @@ def one_example(contender: Contender) -> Outcome | None:
 
 
 def batch_mates(contender: Contender) -> Outcome | None:
-    """The same example alone and among others: the same verdict, and the same candidate to 1e-3 in L2."""
+    """The same example alone and among others, on a plain network and where the others stand on a cliff: the same verdict,
+    and the same candidate to 1e-3 in L2."""
     problem = linear_problem(4, 0.3, 0.7)
     network = two_layers(problem.images)
-    images = problem.images[:8]
     with torch.no_grad():
-        labels = network(images).argmax(1)
+        labels = network(problem.images[:8]).argmax(1)
+    agreeing = _agreeing(contender, network, problem.images[:8], labels) + _agreeing(contender, *cliff_problem())
+    return Outcome(
+        agreeing == 8, agreeing / 8, "" if agreeing == 8 else f"{8 - agreeing} of 8 examples differ when they are alone"
+    )
+
+
+def _agreeing(contender: Contender, network: nn.Module, images: Tensor, labels: Tensor) -> int:
+    """How many of the first four examples have the same verdict and candidate alone as among all."""
     budget = {"linf": 0.1, "l2": 1.0, "l0": 12.0}[contender.card.norm]
     together, verdict = contender.candidates(network, images, labels, budget)
     verdicts = verdict.adversarial
@@ -176,35 +190,7 @@ def batch_mates(contender: Contender) -> Outcome | None:
         alone, verdict = contender.candidates(network, images[at : at + 1], labels[at : at + 1], budget, first=at)
         apart = float(norms(alone - together[at : at + 1], "l2"))
         agreeing += bool(verdict.adversarial[0]) == bool(verdicts[at]) and apart < 1e-3
-    return Outcome(
-        agreeing == 4, agreeing / 4, "" if agreeing == 4 else f"{4 - agreeing} of 4 examples differ when they are alone"
-    )
-
-
-def targets(contender: Contender) -> Outcome | None:
-    """Where an attack takes targets: those are reached that a step along the target's own weights reaches with much less."""
-    if "targets" not in inspect.signature(contender.card.function).parameters:
-        return None
-    problem = linear_problem(3, 0.35, 0.65)
-    epsilon = {"linf": 0.2, "l2": 2.0, "l0": 24.0}[contender.card.norm]
-    aims = (problem.labels + 2) % 3
-    kept = _certified(problem, aims, 0.1)
-    images, labels, aims = problem.images[kept], problem.labels[kept], aims[kept]
-    candidates, verdict = contender.candidates(problem.network, images, labels, epsilon, targets=aims)
-    broken = next((failure for failure in verdict.failures if failure), "")
-    with torch.no_grad():
-        share = float((problem.network(candidates).argmax(1) == aims).float().mean())
-    reason = broken or f"{share:.0%} of the targets reached"
-    passed = not broken and share >= 0.9
-    return Outcome(passed, share, "" if passed else reason)
-
-
-def _certified(problem: Problem, aims: Tensor, epsilon: float) -> Tensor:
-    """(N,) bool: one step of ε along the sign of the target's weights, whose sum over the classes is 0, reaches it."""
-    step = epsilon * problem.linear.weight.detach()[aims].sign().reshape(problem.images.shape)
-    with torch.no_grad():
-        logits: Tensor = problem.linear((problem.images + step).clamp(0, 1))
-    return logits.argmax(1) == aims
+    return agreeing
 
 
 def _graded(records: list[ExampleRecord], value: float, bar: float) -> Outcome:

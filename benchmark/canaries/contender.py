@@ -43,10 +43,13 @@ class Contender:
     card: AttackCard
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def with_delta(self, delta: float) -> Contender:
-        """The same with finite differences of `delta`, where it takes any."""
-        more = {"delta": delta} if "delta" in self.card.parameters() else {}
-        return Contender(self.card, {**self.settings, **more})
+    def takes(self, parameter: str) -> bool:
+        """Whether the attack can be told `parameter`, those included that only bound memory or name targets."""
+        return parameter in inspect.signature(self.card.function).parameters
+
+    def told(self, **parameters: float) -> Contender:
+        """The same with `parameters`, of which those are left out that it does not take."""
+        return Contender(self.card, {**self.settings, **{name: value for name, value in parameters.items() if self.takes(name)}})
 
     def threat(self, epsilon: float) -> Threat:
         """The rules at a budget."""
@@ -115,8 +118,7 @@ class Contender:
         first: int,
         more: Mapping[str, Any],
     ) -> Proposal:
-        asked = inspect.signature(self.card.function).parameters
-        told = {name: value for name, value in {"norm": self.card.norm}.items() if name in asked}
+        told = {"norm": self.card.norm} if self.takes("norm") else {}
         keys = make_keys(0, torch.arange(first, first + len(labels)), self.card.name)
         given = {**self.card.preset, **told, **self.settings, **more}
         return function(model, images.clone(), labels.clone(), keys, epsilon=epsilon, **given)

@@ -90,12 +90,12 @@ def find_grades(folders: Sequence[Path]) -> list[Grade]:
 
 
 def summary(grades: Sequence[Grade], implementation: str, version: str) -> str | None:
-    """ "cw 20/20", with ▲ where a canary failed, None where this version of the implementation was not graded."""
+    """ "20/20", with ▲ where a canary failed, None where this version of the implementation was not graded."""
     mine = [grade for grade in grades if (grade.implementation, grade.version) == (implementation, version)]
     if not mine:
         return None
     passed = sum(grade.verdict == "pass" for grade in mine)
-    return f"{implementation} {passed}/{len(mine)}{'' if passed == len(mine) else ' ▲'}"
+    return f"{passed}/{len(mine)}{'' if passed == len(mine) else ' ▲'}"
 
 
 def table(grades: Sequence[Grade], canaries: Sequence[str]) -> str:
@@ -120,7 +120,7 @@ def lines(grades: Sequence[Grade]) -> str:
 def _passed(grades: Sequence[Grade]) -> dict[str, str]:
     """implementation -> "12/20 ▲"."""
     versions = {grade.implementation: grade.version for grade in grades}
-    return {name: (summary(grades, name, version) or "").removeprefix(f"{name} ") for name, version in versions.items()}
+    return {name: summary(grades, name, version) or "" for name, version in versions.items()}
 
 
 def page(grades: Sequence[Grade], legend: Mapping[str, str], notes: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robustboard.attacks.attack import Norm
 from robustboard.benchmark.canaries.closed_form import nearest
-from robustboard.benchmark.canaries.models import Linear
+from robustboard.benchmark.canaries.models import Cliff, Linear
 
 SHAPE = (1, 5, 5)
 COUNT = 16
@@ -82,6 +82,21 @@ def far_problem(distance: float, epsilon: float, *, seed: int = 0) -> Problem:
         lead = distance * float((weight[0] - weight[1]).abs().sum())
         linear.bias[0] = logits[1] - logits[0] + lead
     return Problem(linear, linear, images, torch.zeros(COUNT, dtype=torch.int64), epsilon)
+
+
+def cliff_problem() -> tuple[nn.Module, Tensor, Tensor]:
+    """Network, images and labels: four examples of two classes that are far from their boundary, and four that an attack's
+    first steps take over a cliff, where their losses are a thousandfold and outweigh the others' by far."""
+    problem = linear_problem(2, 0.35, 0.65)
+    slopes = (problem.linear.weight[1] - problem.linear.weight[0]).detach()
+    far = problem.distances("l2").argsort(descending=True)[:4]
+    # Of the class that a rise of the first feature, which the cliff goes by, leads away from.
+    near = (problem.labels == int(slopes[0] < 0)).nonzero().flatten()[:4]
+    images = problem.images[torch.cat([far, near])].clone()
+    images[:4, 0, 0, 0], images[4:, 0, 0, 0] = 0.25, 0.49
+    with torch.no_grad():
+        labels = problem.linear(images).argmax(1)
+    return Cliff(problem.linear), images, labels
 
 
 def _centred(weight: Tensor, images: Tensor) -> Linear:

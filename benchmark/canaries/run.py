@@ -13,7 +13,7 @@ import torch
 
 from robustboard.attacks.attack import AttackCard
 from robustboard.attacks.libraries.library import all_cards, missing_distribution
-from robustboard.benchmark.canaries import checks
+from robustboard.benchmark.canaries import checks, promises
 from robustboard.benchmark.canaries.checks import Check, Outcome, reaches_the_optimum
 from robustboard.benchmark.canaries.contender import contender
 from robustboard.benchmark.canaries.grades import Grade, card_version
@@ -60,9 +60,13 @@ def canaries() -> Mapping[str, Canary]:
         ("batch-dependent", "BatchNorm in training mode stays so", checks.batch_dependent),
         ("always wrong", "a batch of clean errors: no failure", checks.always_wrong),
         ("one example", "a batch of one", checks.one_example),
-        ("batch-mates", "the same alone and in a batch", checks.batch_mates),
+        ("batch-mates", "the same alone and in a batch, also where the others' losses are a thousandfold", checks.batch_mates),
         ("side effects", "modes, .grad and random states as they were", checks.side_effects),
-        ("targets", "the named class is reached", checks.targets),
+        ("targets", "the named class is reached", promises.targets),
+        ("kappa", "every success leads by κ", promises.kappa),
+        ("negative theta", "features are chosen when they are lowered, too", promises.negative_theta),
+        ("row cap", "it holds for the batch and not for each image", promises.row_cap),
+        ("outside the box", "normalised images are refused, and not by an assert", promises.outside_the_box),
     ]
     return {name: Canary(name, asks, check) for name, asks, check in known}
 

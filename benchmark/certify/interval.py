@@ -61,8 +61,9 @@ def rounding_error(layers: Sequence[Layer], boxes: Sequence[Box]) -> Tensor:
 
     The judge's verdict is a float32 pass, whose every output of an affine layer is off by at most γ_k (|L| |x| + |b|),
     γ_k = k u / (1 − k u), for k roundings in whatever order (Higham 2002, section 3.1), on top of |L| times the error
-    before it; ReLU and max-pooling pass an error on. The bounds are computed in float64, which rounds 2^29 times finer:
-    one per cent on top covers that.
+    before it; ReLU and max-pooling pass an error on. That holds where a convolution is a sum of products, as PyTorch computes it
+    on a processor; one by Winograd's or Fourier transforms, as a graphics card may choose, rounds more. The bounds are
+    computed in float64, which rounds 2^29 times finer: one per cent on top covers that.
     """
     error = torch.zeros_like(boxes[0].lower)
     for layer, box in zip(layers, boxes, strict=False):

@@ -10,13 +10,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.records import DatasetBlock, EnvironmentBlock, ProtocolBlock, Share
 from robustboard.benchmark.results import (
     CERTIFICATE_FILES,
     CERTIFICATE_SCHEMA_FILE,
-    DatasetBlock,
-    EnvironmentBlock,
-    ProtocolBlock,
-    Share,
     first_trouble,
     json_by_line,
     write_atomically,

@@ -37,7 +37,8 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.judge import look_clean, prepared
 from robustboard.benchmark.progress import Progress
 from robustboard.benchmark.protocols import Protocol
-from robustboard.benchmark.results import DatasetBlock, EnvironmentBlock, ProtocolBlock, write_atomically
+from robustboard.benchmark.records import DatasetBlock, EnvironmentBlock, ProtocolBlock
+from robustboard.benchmark.results import write_atomically
 from robustboard.benchmark.statistics import wilson
 from robustboard.benchmark.store import now
 from robustboard.benchmark.subjects import Subject

@@ -12,11 +12,13 @@ Measure = Literal["robust accuracy", "mean distance", "failure at t = 0.5", "fou
 
 @dataclass(frozen=True)
 class Side:
-    """An attack, ours or "library:attack", and its parameters. `next_class`: aimed at (y + 1) mod K, as torchattacks' JSMA is."""
+    """An attack, ours or "library:attack", and its parameters. `next_class`: aimed at (y + 1) mod K, as torchattacks' JSMA is.
+    `one_at_a_time`: it loops over the images, so that there is no batch size to look for."""
 
     attack: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     next_class: bool = False
+    one_at_a_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def contests() -> list[Contest]:
     """Every line, in the order of the table."""
     return [
         _jsma(MNIST, 64, 15),
-        _jsma(CIFAR10, 96, 50),
+        _jsma(CIFAR10, 128, 50),
         _cw(),
         _spsa(MNIST, 8, 5),
         _spsa(MNIST_AT, 8, 1.5),
@@ -62,7 +64,8 @@ def contests() -> list[Contest]:
 
 
 def _jsma(model: str, n: int, goal: float) -> Contest:
-    ours, theirs = Side("jsma", {"theta": 1.0}, next_class=True), Side("torchattacks:jsma", {"theta": 1.0}, next_class=True)
+    ours = Side("jsma", {"theta": 1.0}, next_class=True)
+    theirs = Side("torchattacks:jsma", {"theta": 1.0}, next_class=True, one_at_a_time=True)
     return Contest("jsma", model, n, "found", goal, ours, (theirs,))
 
 

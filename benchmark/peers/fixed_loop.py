@@ -119,9 +119,10 @@ def _spsa(strength: Strength) -> Passes:
 
 
 def _jsma(strength: Strength) -> Passes:
-    """Every wrong class beside the others, two gradients a step; without the one row a batch that tells how many classes."""
+    """Every wrong class beside the others, two gradients a step, at the first one a class for all of them; without the one row
+    a batch that tells how many classes."""
     pairs, targets = int(strength.epsilon) // 2, strength.classes - 1
-    return Passes(targets * (pairs + 1), 2 * targets * pairs)
+    return Passes(1 + targets * pairs, strength.classes + 2 * targets * (pairs - 1))
 
 
 def _max_confidence(strength: Strength) -> Passes:

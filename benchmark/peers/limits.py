@@ -58,7 +58,8 @@ below 0.8 on MNIST, 0.9 on CIFAR-10. **filled**: rows that only fill up batches 
 more), against those asked for: where one example of many fights on, its passes cost as much as eight. **peak memory**: by how
 much the resident memory of the process rose (the kernel's high-water mark) above where it stood with the network and the images
 loaded; in brackets, the same for one pass forward and back of that batch. `cw_cold` and `lbfgs`, which no board runs, are left
-out: they take minutes."""
+out: they take minutes; so are `apgd_dlr` and the attacks whose names end in `_ce`, `_l2` and `_linf`, which are the loops of
+those shown with another loss or norm."""
 
 
 @dataclass(frozen=True)

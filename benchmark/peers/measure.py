@@ -82,7 +82,10 @@ def strength(timing: Timing, measure: Measure, longest: float) -> float:
 
 
 def best_batch_size(side: Side, network: Network, epsilon: float) -> int:
-    """The size of `BATCH_SIZES`, none beyond the number of examples, at which a side is fastest."""
+    """The size of `BATCH_SIZES`, none beyond the number of examples, at which a side is fastest; the largest for one that
+    takes its images one at a time whatever the batch."""
+    if side.one_at_a_time:
+        return len(network.images)
     sizes = sorted({min(size, len(network.images)) for size in BATCH_SIZES})
     if len(sizes) == 1:
         return sizes[0]

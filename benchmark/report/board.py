@@ -9,8 +9,8 @@ from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import CLASSES
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.certificates import checked
-from robustboard.benchmark.results import CellResult, Manifest, NotRun
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
 

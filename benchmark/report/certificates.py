@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustboard.benchmark.certify.record import CertifiedResult
-from robustboard.benchmark.results import CellResult
+from robustboard.benchmark.records import CellResult
 
 
 def checked(certificates: Sequence[CertifiedResult], cells: Sequence[CellResult]) -> tuple[CertifiedResult | None, list[str]]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from robustboard.benchmark.errors import InputError, suggest
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import marks, unlike
-from robustboard.benchmark.results import CellResult, read_folder
+from robustboard.benchmark.results import read_folder
 from robustboard.benchmark.statistics import PairedDifference, paired_difference
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from robustboard.benchmark.results import CellResult
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.statistics import Distances, optimality
 
 

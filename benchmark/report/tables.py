@@ -11,9 +11,9 @@ from tabulate import tabulate
 from robustboard.benchmark.canaries.grades import Grade, summary, version_of
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import title as dataset_title
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, Row, WorstCase
 from robustboard.benchmark.report.optimality import optimalities
-from robustboard.benchmark.results import CellResult
 from robustboard.benchmark.statistics import wilson
 
 ABSENT = "missing"
@@ -29,10 +29,12 @@ LEGEND = (
 CERTIFIED = (
     "certified L∞: the share proved robust against every attack within ε, a lower bound; with = it is the robust accuracy. "
 )
+GRADED = "Canaries: models with known answers, which an attack that can be believed passes. "
 
 
 def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = ()) -> str:
-    """All boards as text; `style` is "terminal" or "markdown". `grades` of the implementations that ran are named under each."""
+    """All boards as text; `style` is "terminal" or "markdown". `grades` of the implementations that ran are each table's last
+    row."""
     return "\n\n".join(_render_board(board, style, grades) for board in boards) + "\n"
 
 
@@ -42,6 +44,7 @@ def _render_board(board: Board, style: str, grades: Sequence[Grade]) -> str:
     heading = f"{dataset_title(board.dataset)} · {board.title} · protocol {board.protocol} v{board.version}"
     lines = [f"## {heading}" if markdown else heading, "", *_budgets(board)]
     rows = [_cells(row, board) for row in board.rows]
+    rows += [_grade_cells(board, grades, len(rows[0]))] if rows and _graded(board, grades) else []
     if rows and markdown:
         escaped = [[_escaped(cell) for cell in row] for row in rows]
         table = tabulate(escaped, headers=_headers(board), tablefmt="github", disable_numparse=True)
@@ -49,13 +52,11 @@ def _render_board(board: Board, style: str, grades: Sequence[Grade]) -> str:
         table = _stacked(_headers(board), rows, width)
     if rows:
         lines += [table, ""]
-        legend = LEGEND.replace("▲:", f"{CERTIFIED}▲:") if _has_certificates(board) else LEGEND
+        more = CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
+        legend = LEGEND.replace("▲:", f"{more}▲:")
         lines += [legend if markdown else textwrap.fill(legend.replace("**", ""), width), ""]
     lines += _optimality_lines(board, "github" if markdown else "simple")
     bullet = "- " if markdown else "  "
-    graded = _graded(board, grades)
-    if graded:
-        lines.append(f"{bullet}Canaries passed: {', '.join(graded)}.")
     lines += [f"{bullet}▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
     lines += [f"{bullet}▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
     lines += [f"{bullet}not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
@@ -107,12 +108,18 @@ def _widest(text: str) -> int:
     return max((len(line) for line in text.splitlines()), default=0)
 
 
-def _graded(board: Board, grades: Sequence[Grade]) -> list[str]:
-    """What the board's attacks did on the models with known answers: "cw 22/22", "torchattacks:cw 8/22 ▲"."""
+def _grade_cells(board: Board, grades: Sequence[Grade], width: int) -> list[str]:
+    """The table's last row: under each attack what it did on the models with known answers."""
+    graded = _graded(board, grades)
+    cells = ["canaries passed", "", "", *(graded.get(attack, "–") for attack in board.attacks)]
+    return [*cells, *[""] * (width - len(cells))]
+
+
+def _graded(board: Board, grades: Sequence[Grade]) -> dict[str, str]:
+    """attack -> "22/22" or "8/22 ▲", of the board's attacks whose implementation and version were graded."""
     used = {cell.attack.name: cell.attack for row in board.rows for cell in row.cells.values()}
-    blocks = [used[name] for name in board.attacks if name in used]
-    found = [summary(grades, block.name, version_of(block.implementation, block.version)) for block in blocks]
-    return [text for text in found if text is not None]
+    found = {name: summary(grades, name, version_of(block.implementation, block.version)) for name, block in used.items()}
+    return {name: text for name, text in found.items() if text is not None and name in board.attacks}
 
 
 def _budgets(board: Board) -> list[str]:
@@ -135,7 +142,8 @@ def _escaped(cell: str) -> str:
 def _headers(board: Board) -> list[str]:
     names = ["model", "parameters", "clean"]
     names += [_header(board, attack) for attack in board.attacks]
-    names += ["worst L∞", *(["certified L∞"] if _has_certificates(board) else []), "worst L2"]
+    names += [_worst_header(board, "linf", "worst L∞"), *(["certified L∞"] if _has_certificates(board) else [])]
+    names += [_worst_header(board, "l2", "worst L2")]
     names += [f"{attack} median L2" for attack in _of_kind(board, "cw")]
     names += [f"{attack} median pixels" for attack in _of_kind(board, "jsma")]
     names += [f"{attack} failure t=0.5" for attack in _of_kind(board, "max_confidence")]
@@ -149,9 +157,17 @@ def _of_kind(board: Board, name: str) -> list[str]:
 
 def _header(board: Board, attack: str) -> str:
     """The attack, with its n where that is less than the board's largest."""
-    sizes = {row.cells[attack].outcome.n for row in board.rows if attack in row.cells}
+    return _with_size(board, attack, {row.cells[attack].outcome.n for row in board.rows if attack in row.cells})
+
+
+def _worst_header(board: Board, norm: str, title: str) -> str:
+    """The worst case over a norm, with its n where that is less than the board's largest."""
+    return _with_size(board, title, {worst.n for worst in (row.worst_case(norm) for row in board.rows) if worst is not None})
+
+
+def _with_size(board: Board, title: str, sizes: set[int]) -> str:
     largest = max((cell.outcome.n for row in board.rows for cell in row.cells.values()), default=0)
-    return attack if not sizes or sizes == {largest} else f"{attack} (n={max(sizes)})"
+    return title if not sizes or sizes == {largest} else f"{title} (n={max(sizes)})"
 
 
 def _cells(row: Row, board: Board) -> list[str]:

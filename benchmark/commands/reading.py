@@ -1,0 +1,88 @@
+"""`report`, `compare`, and the lists of models, attacks and protocols."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from tabulate import tabulate
+
+from robustboard.attacks.libraries.library import all_cards
+from robustboard.benchmark import protocols
+from robustboard.benchmark.commands.folders import leaderboards
+from robustboard.benchmark.report.publish import Published, publish
+from robustboard.models import registry
+
+
+@click.command("report")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "style", type=click.Choice(["terminal", "markdown"]), default="terminal", show_default=True)
+@click.option("--write", type=click.Path(path_type=Path), help="Also write the tables as Markdown to this file.")
+@click.option("--into", multiple=True, type=click.Path(path_type=Path), help="Also put them between the marks of this file.")
+def report_command(folders: tuple[Path, ...], style: str, write: Path | None, into: tuple[Path, ...]) -> None:
+    """Render the results below FOLDERS as tables."""
+    published = publish(list(folders), style, write, into)
+    say_troubles(published)
+    print(published.text)
+
+
+@click.command("compare")
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--results", type=click.Path(path_type=Path), help="Where the two models' results are; default: the committed ones."
+)
+def compare_command(a: str, b: str, results: Path | None) -> None:
+    """Two models, or two folders of results, side by side with paired differences."""
+    from robustboard.benchmark.report.compare import compare  # noqa: PLC0415  (only this command needs it)
+
+    print(compare(a, b, results or leaderboards() / "results" / "standard"), end="")
+
+
+@click.command("models")
+@click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
+def models_command(as_json: bool) -> None:
+    """List the registry."""
+    cards = registry.read_cards().values()
+    if as_json:
+        print(json.dumps([asdict(card) for card in cards], indent=1))
+        return
+    rows = [
+        [card.name, f"{card.parameters:,}", f"{card.clean_accuracy:.2%}", card.head, ",".join(card.tags), card.command]
+        for card in cards
+    ]
+    print(tabulate(rows, headers=["model", "parameters", "clean", "head", "tags", "training command"], disable_numparse=True))
+
+
+@click.command("attacks")
+@click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
+def attacks_command(as_json: bool) -> None:
+    """List the attacks, and those of the libraries."""
+    cards = all_cards().values()
+    if as_json:
+        keys = ("name", "norm", "aim", "implementation", "version", "source", "needs_gradient")
+        print(json.dumps([{key: getattr(c, key) for key in keys} | {"parameters": c.parameters()} for c in cards], indent=1))
+        return
+    rows = [[c.name, c.norm, c.aim, c.implementation, c.version, c.source] for c in cards]
+    print(tabulate(rows, headers=["attack", "norm", "aim", "implementation", "version", "source"], disable_numparse=True))
+
+
+@click.command("protocols")
+@click.option("--json", "as_json", is_flag=True, help="Every field, as JSON.")
+def protocols_command(as_json: bool) -> None:
+    """List the protocols."""
+    known = [protocols.load_protocol(name) for name in protocols.protocol_names()]
+    if as_json:
+        print(json.dumps([asdict(protocol) for protocol in known], indent=1))
+        return
+    rows = [[p.name, p.version, ", ".join(f"{k} {v.n}" for k, v in p.datasets.items()), ", ".join(p.attacks)] for p in known]
+    print(tabulate(rows, headers=["protocol", "version", "examples", "attacks"], disable_numparse=True))
+
+
+def say_troubles(published: Published) -> None:
+    """What was found in the folders and not shown, to the error stream."""
+    for trouble in published.troubles:
+        print(f"left alone: {trouble}", file=sys.stderr)

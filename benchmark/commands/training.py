@@ -1,0 +1,42 @@
+"""`train`: registry models, by their own recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.options import checked_device
+from robustboard.benchmark.training import train_model
+from robustboard.models import registry
+
+
+@click.command("train")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with the training data; the only place looked at.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--seed", type=int, help="Another seed than the entry's.")
+@click.option("--epochs", type=int, help="Another number of epochs than the entry's.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write entry, checkpoint and curve there instead of into the registry.",
+)
+@click.option("--tag", "tags", multiple=True, help="Tag a new entry, for instance with quick.")
+def train_command(
+    names: tuple[str, ...],
+    data: Path | None,
+    device: str,
+    seed: int | None,
+    epochs: int | None,
+    out: Path | None,
+    tags: tuple[str, ...],
+) -> None:
+    """Train registry models, NAME like mnist/relog-maxout_4; a run that was cut short goes on at its last epoch."""
+    if epochs is not None and epochs < 1:
+        raise InputError(f"--epochs must be at least 1, got {epochs}")
+    for name in names:
+        home = out or registry.HOME
+        card = train_model(name, data=data, device=checked_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
+        print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")
