@@ -157,13 +157,14 @@ def register(name: str, **card: Any) -> Callable[[Function], Function]:
     def put(function: Function) -> Function:
         if name in _cards:
             raise ValueError(f"two attacks are named {name!r}")
-        bare: Callable[..., Proposal] = inspect.unwrap(function)
+        bare: Callable[..., Proposal] = getattr(function, "unchecked", function)
 
         @functools.wraps(bare)
         def attack(model: Model, images: Tensor, labels: Tensor, keys: Tensor, **parameters: Any) -> Proposal:
             check_batch(images, labels)
             return bare(model, images, labels, keys, **parameters)
 
+        attack.unchecked = bare  # type: ignore[attr-defined]  # registered twice, as under two names, it is checked once
         _cards[name] = AttackCard(name=name, function=attack, **card)
         return cast("Function", attack)
 

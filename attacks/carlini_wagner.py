@@ -146,7 +146,7 @@ def cw(
     Before a first success it grows by half. The rate falls to a hundredth along a cosine. Returns the closest success,
     the start's included (`from_start` says where it was that one), or the image itself.
     """
-    walks = partial(fmn, steps=start_steps, classes=start_classes, restarts=start_restarts, gamma=start_gamma)
+    walks = partial(fmn, steps=start_steps, classes=start_classes, restarts=start_restarts, gamma=start_gamma, kappa=kappa)
     start = walks(model, images, labels, keys, initial_norm=start_norm, targets=targets)
     rows = torch.arange(len(images), device=images.device)
     begin = _look(model, start.images, labels, targets, kappa, with_gradient=False)
@@ -165,7 +165,7 @@ def cw(
             break
         renew = (look.found & ~ever) | (number == 0)
         ever |= look.found
-        c = torch.where(look.found, c * 0.9, torch.where(ever, c * 1.1, c * 1.5))
+        c = torch.where(look.found, c * 0.9, torch.where(ever, c * 1.1, c * 1.5)).clamp_max(NO_UPPER_BOUND)
         c = torch.where(renew, _multiplier(distances.clamp_min(0.1), look.descent), c)
         falling = rate * (0.01 + 0.99 * (1 + math.cos(math.pi * number / steps)) / 2)
         outside = (~look.found).to(c)

@@ -12,6 +12,7 @@ from robustboard.attacks.attack import Model, Proposal, register
 from robustboard.attacks.projections import BallNorm
 from robustboard.attacks.walks import Look, Move, Walks, walk
 
+NEUTRAL = {"restarts": 1, "kappa": 0.0}
 SOURCE = "Pintor et al. 2021, algorithm 1; margin loss, stretched to ε before the first success"
 
 
@@ -23,7 +24,7 @@ def check_restarts(restarts: int, initial_norm: float) -> None:
         raise ValueError(f"{restarts} restarts from a ball of radius 0 all begin at the image: raise initial_norm")
 
 
-@register("fmn", norm="l2", aim="minimum", version=3, source=SOURCE, neutral={"restarts": 1}, check=check_restarts)
+@register("fmn", norm="l2", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_restarts)
 def fmn(
     model: Model,
     images: Tensor,
@@ -37,6 +38,7 @@ def fmn(
     initial_norm: float = 0.0,
     classes: int = 0,
     restarts: int = 1,
+    kappa: float = 0.0,
     norm: BallNorm = "l2",
     targets: Tensor | None = None,
 ) -> Proposal:
@@ -48,8 +50,9 @@ def fmn(
     norm, times 1 + γ, and never less than before or than `initial_norm`, and δ is stretched to it: from beyond the boundary
     the way back is shorter on robust networks. From then on ε is multiplied by 1 − γ inside the other class (never above the
     best distance) and by 1 + γ outside; it is never more than the box is wide. α falls from `rate` to a hundredth of it and γ
-    from `gamma` to a hundredth along cosines. Returns the closest success, or the image itself. A zero gradient is replaced by
-    a random direction. `epsilon` is not used. Raises ValueError when restarts would all begin at the image.
+    from `gamma` to a hundredth along cosines. Returns the closest success, which has a margin of at least κ, or the image
+    itself. A zero gradient is replaced by a random direction. `epsilon` is not used. Raises ValueError when restarts would all
+    begin at the image.
     """
     check_restarts(restarts, initial_norm)
     # No change in the box is larger, whatever a model promises whose slope is next to nothing.
@@ -76,7 +79,7 @@ def fmn(
 
         return move
 
-    return walk(model, images, labels, keys, targets, Walks(steps, classes, restarts, initial_norm, norm), begin)
+    return walk(model, images, labels, keys, targets, Walks(steps, classes, restarts, initial_norm, norm, kappa), begin)
 
 
 def _stretched(change: Tensor, radius: Tensor, norm: BallNorm) -> Tensor:
@@ -84,7 +87,7 @@ def _stretched(change: Tensor, radius: Tensor, norm: BallNorm) -> Tensor:
     return change * projections.per_example(radius / length, change)
 
 
-register("fmn_linf", norm="linf", aim="minimum", version=3, source=SOURCE, neutral={"restarts": 1}, check=check_restarts)(fmn)
+register("fmn_linf", norm="linf", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_restarts)(fmn)
 
 
 def dual_norms(gradient: Tensor, norm: BallNorm) -> Tensor:

@@ -37,13 +37,15 @@ Move = Callable[[Look], Tensor]
 @dataclass(frozen=True)
 class Walks:
     """How many and how far: `steps` each, one away from the label and one towards each of the `classes` likeliest wrong ones,
-    all of it `restarts` times, after the first from a random point of the ball of `initial_norm` in `norm`."""
+    all of it `restarts` times, after the first from a random point of the ball of `initial_norm` in `norm`. A success has a
+    margin of at least `kappa`."""
 
     steps: int
     classes: int
     restarts: int
     initial_norm: float
     norm: projections.BallNorm
+    kappa: float = 0.0
 
 
 def walk(
@@ -83,10 +85,12 @@ def _one(
     for number in range(walks.steps + 1):
         current = images + change
         if number < walks.steps:
-            logits, climb, gradient = logits_and_gradient(model, current, lambda z: _climbed(z, labels, targets, towards))
+            logits, climb, gradient = logits_and_gradient(
+                model, current, lambda z: _climbed(z, labels, targets, towards, walks.kappa)
+            )
         else:
             logits = logits_of(model, current)
-        wanted = success_margin(logits, labels, targets)
+        wanted = success_margin(logits, labels, targets) - walks.kappa
         found, size = is_success(wanted, targets), projections.norms(change, walks.norm)
         closest = closest.joined(rows, current, size, found, logits, wanted)
         if number == walks.steps:
@@ -96,9 +100,9 @@ def _one(
     return closest
 
 
-def _climbed(logits: Tensor, labels: Tensor, targets: Tensor | None, towards: Tensor | None) -> Tensor:
-    """The success margin, or Z_t − Z_y where a walk goes `towards` a class. (N,)"""
-    return success_margin(logits, labels, targets) if towards is None else lead_of(logits, towards, labels)
+def _climbed(logits: Tensor, labels: Tensor, targets: Tensor | None, towards: Tensor | None, kappa: float) -> Tensor:
+    """The success margin, or Z_t − Z_y where a walk goes `towards` a class, less κ. (N,)"""
+    return (success_margin(logits, labels, targets) if towards is None else lead_of(logits, towards, labels)) - kappa
 
 
 def _unit(gradient: Tensor, keys: Tensor) -> Tensor:

@@ -57,6 +57,8 @@ class ModelBlock:
     """What its outputs look like; anything but logits can hide gradients."""
     expected_clean_accuracy: float | None
     """The registry's clean accuracy on the full test set, null for a model from elsewhere."""
+    code: str = ""
+    """sha256 of the user's own modules that her file imported; empty where there are none."""
 
 
 @dataclass(frozen=True, config=_CONFIG)

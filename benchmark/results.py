@@ -16,8 +16,8 @@ from robustboard.benchmark.records import CellResult, Manifest
 
 SCHEMA_FILE = "cell.schema.json"
 MANIFEST_FILE = "manifest.json"
-CERTIFICATE_FILES = ("certified.json", "exact.json")
-"""Certificates lie beside the cells; their contract is `certify/record.py`'s."""
+CERTIFICATE_FILES = ("interval.json", "crown.json", "exact.json")
+"""One a method. Certificates lie beside the cells; their contract is `certify/record.py`'s."""
 CERTIFICATE_SCHEMA_FILE = "certified.schema.json"
 CANARIES_FILE = "canaries.json"
 """The grades of the attacks' implementations, beside the results: no cell."""

@@ -44,7 +44,9 @@ def paired_difference(a: Sequence[int], b: Sequence[int]) -> PairedDifference:
     lost, gained = int((first & ~second).sum()), int((~first & second).sum())
     p_value = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     spread = float(np.sqrt(float(both + lost) * (gained + neither) * (both + gained) * (lost + neither)))
-    correlation = (both * neither - lost * gained) / spread if spread else 0.0
+    agreement = float(both * neither - lost * gained)
+    # Method 10 takes half an example a side off an agreement; it is not on method 8.
+    correlation = (max(agreement - n / 2, 0.0) if agreement > 0 else agreement) / spread if spread else 0.0
     p_a, p_b = (both + lost) / n, (both + gained) / n
     (low_a, high_a), (low_b, high_b) = wilson(both + lost, n), wilson(both + gained, n)
     return PairedDifference(

@@ -65,7 +65,8 @@ def fellows(cell: Cell) -> list[CellResult]:
             other = read_cell(path)
         except InputError:
             continue
-        same_model = (other.model.weights_sha256, other.model.source) == (cell.model.weights_sha256, cell.model.subject.source)
+        mine = (cell.model.weights_sha256, cell.model.subject.source, cell.model.code)
+        same_model = (other.model.weights_sha256, other.model.source, other.model.code) == mine
         same_protocol = (other.protocol.name, other.environment.seed) == (cell.protocol.name, cell.protocol.seed)
         same_threat = (other.attack.norm, other.attack.eps) == (threat.norm, threat.epsilon)
         if same_model and same_protocol and same_threat and other.attack.name not in CASCADES:
@@ -195,6 +196,7 @@ def assemble(
             subject.head,
             clean.output,
             subject.expected_clean_accuracy,
+            cell.model.code,
         ),
         attack=AttackBlock(
             attack.name,

@@ -26,7 +26,8 @@ from attack_problems import (
     two_layer_problem,
 )
 from conftest import keys
-from robustboard.attacks.attack import AttackCard, attack_cards
+from robustboard.attacks import attack as attack_module
+from robustboard.attacks.attack import AttackCard, Model, Proposal, attack_cards
 from robustboard.attacks.jsma import jsma
 from robustboard.attacks.losses import margin
 from robustboard.attacks.pgd import pgd
@@ -343,6 +344,42 @@ def test_unknown_parameters_are_refused_by_name(name: str) -> None:
     assert torch.equal(
         bound(model, images, labels, keys(12), epsilon=epsilon).images, run_quickly(name, model, images, labels).images
     )
+
+
+def test_registering_keeps_a_contributors_own_decorators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attack_module, "_cards", dict(attack_cards()))
+    seen: list[bool] = []
+
+    @attack_module.register("guarded", norm="linf", aim="budget", version=1, source="this test")
+    @torch.no_grad()
+    def guarded(model: Model, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
+        seen.append(torch.is_grad_enabled())
+        return Proposal(images, labels)
+
+    model, images, labels = two_layer_problem(count=2)
+    guarded(model, images, labels, keys(2), epsilon=0.1)
+    attack_cards()["guarded"].bind()(model, images, labels, keys(2), epsilon=0.1)
+    assert seen == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda images, labels: (2 * images - 1, labels), "must lie in \\[0, 1\\], these go from -"),
+        (lambda images, labels: (images.nan_to_num() * float("nan"), labels), "must lie in"),
+        (lambda images, labels: (images.flatten(1), labels), "must be floating point"),
+        (lambda images, labels: ((255 * images).byte(), labels), "must be floating point"),
+        (lambda images, labels: (images, labels.float()), "labels must be integers"),
+        (lambda images, labels: (images, labels[:1]), "labels must be integers"),
+        (lambda images, labels: (images, labels - 5), "must not be negative"),
+        (lambda images, labels: (images[:0], labels[:0]), "labels must be integers"),
+    ],
+)
+def test_a_batch_that_is_no_images_is_refused(change: Any, said: str) -> None:
+    model, images, labels = two_layer_problem(count=4)
+    images, labels = change(images, labels)
+    with pytest.raises(ValueError, match=said):
+        pgd(model, images, labels, keys(len(labels)), epsilon=0.1)
 
 
 class RefusesGradients(nn.Module):

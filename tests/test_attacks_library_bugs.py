@@ -30,6 +30,8 @@ from robustboard.attacks.jsma import jsma
 from robustboard.attacks.losses import margin, success_margin
 from robustboard.attacks.projections import norms
 from robustboard.attacks.spsa import spsa
+from robustboard.benchmark.datasets import load_dataset
+from robustboard.models.registry import load_model
 
 EVERY = attack_names()
 OURS_CW: Any = [(cw, {"steps": 100}), (cw_cold, {"searches": 5, "steps": 100, "rate": 0.03, "initial_c": 0.1})]
@@ -109,6 +111,24 @@ def test_kappa_is_honoured_in_every_success(
     ratio = norms(ours - images, "l2") / optimum
     assert float(ratio.min()) > 1 - 1e-4
     assert float(ratio.max()) < 1.05
+
+
+@pytest.mark.parametrize("kappa", [2.0, 10.0])
+def test_kappa_costs_no_success_on_a_network(kappa: float) -> None:
+    # A start that looks for the boundary alone would have nothing to show for κ, and no steps left to find it.
+    model = load_model("digits/relu").eval().requires_grad_(False)
+    data = load_dataset("digits", "test").select(range(40))
+    right = model(data.images).argmax(1) == data.labels
+    images, labels = data.images[right], data.labels[right]
+    found = cw(model, images, labels, keys(len(images)), kappa=kappa).images
+    assert float(success_margin(model(found), labels, None).min()) >= kappa
+
+
+@pytest.mark.parametrize("steps", [20, 300])
+def test_where_nothing_can_be_found_c_stays_a_number(steps: int) -> None:
+    images, labels = binary_images(3), torch.zeros(3, dtype=torch.int64)
+    model = Linear(torch.zeros(3, 25), torch.tensor([1.0, 0.0, 0.0]))
+    assert torch.equal(cw(model, images, labels, keys(3), steps=steps).images, images)
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if attack_cards()[name].aim == "minimum"])

@@ -36,7 +36,7 @@ def test_a_constant_added_to_all_logits_changes_nothing(name: str, shift: float)
     assert torch.allclose(before, after, rtol=1e-2, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [1e-12, 0.1, 10.0, 100.0])
+@pytest.mark.parametrize("scale", [1e-4, 0.1, 10.0, 100.0])
 @pytest.mark.parametrize("name", MARGIN_ATTACKS)
 def test_margin_attacks_do_not_care_how_confident_the_model_is(name: str, scale: float) -> None:
     model, images, labels = centred_problem(3, 24)

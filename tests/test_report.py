@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,36 @@ def test_a_missing_cell_is_said(style: str) -> None:
     assert "missing" in row
     assert "▲ relog: cw not run yet." in text
     assert "▲ relu" not in text
+
+
+@styles
+def test_a_worst_case_whose_cascade_was_not_run_is_no_more_than_a_bound(style: str) -> None:
+    manifest = make_manifest({"digits": {"relu": ["bim", "worst_case"]}})
+    row = next(line for line in render([one_board([make_cell("relu", "bim")], manifest)], style).splitlines() if "relu" in line)
+    assert row.count("≤ 75.0") == 1, "bim's own number is what it is; the worst case is not"
+    whole = render([one_board([make_cell("relu", "bim")], make_manifest({"digits": {"relu": ["bim"]}}))], style)
+    assert "≤" not in whole.split("Robust accuracy")[0]
+
+
+def test_a_worst_case_over_fewer_examples_says_so() -> None:
+    few = make_cell("relog", "fgsm", correct=(1,) * 8, fooled=(0,) * 8)
+    text = render([one_board([make_cell("relu", "bim"), few])], "markdown")
+    (row,) = (line for line in text.splitlines() if line.startswith("| relog"))
+    assert "n=8" in row
+    assert "n=" not in next(line for line in text.splitlines() if line.startswith("| relu "))
+
+
+def test_a_cell_of_other_code_is_not_shown() -> None:
+    older, newer = make_cell("mine", "bim"), make_cell("mine", "fgsm")
+    older = replace(older, environment=replace(older.environment, finished="2026-01-01T00:00:00+00:00"))
+    newer = replace(
+        newer,
+        model=replace(newer.model, code="c" * 64),
+        environment=replace(newer.environment, finished="2026-02-01T00:00:00+00:00"),
+    )
+    (row,) = one_board([older, newer]).rows
+    assert set(row.cells) == {"fgsm"}
+    assert row.marks == ("bim was run on other code and is not shown: run it again",)
 
 
 @styles

@@ -145,7 +145,7 @@ def test_a_damaged_certificate_is_refused_by_name_in_one_line(tmp_path: Path, ol
     path = tmp_path / CERTIFICATE_FILES[0]
     record.write_certificate(make_certificate(), path)
     path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(InputError, match=r"certified\.json is no certificate of this program: ") as trouble:
+    with pytest.raises(InputError, match=r"interval\.json is no certificate of this program: ") as trouble:
         record.read_certificate(path)
     assert "\n" not in str(trouble.value)
     assert record.read_certificates(tmp_path)[0] == []

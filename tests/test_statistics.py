@@ -123,3 +123,11 @@ def test_is_chance_up_to_three_standard_errors() -> None:
     assert not is_chance(118, 900, 10)
     assert is_chance(0, 900, 10)
     assert not is_chance(900, 900, 10)
+
+
+def test_the_paired_interval_is_newcombes_method_10_and_not_his_8th() -> None:
+    # Newcombe 1998, "… based on paired data", table II: 20, 12, 2 and 16 of 50; method 8 gives 0.0618 to 0.3242.
+    a, b = [1] * 20 + [1] * 12 + [0] * 2 + [0] * 16, [1] * 20 + [0] * 12 + [1] * 2 + [0] * 16
+    found = paired_difference(b, a)
+    assert found.difference == pytest.approx(0.2)
+    assert (found.low, found.high) == (pytest.approx(0.0562, abs=3e-4), pytest.approx(0.3290, abs=3e-4))

@@ -13,11 +13,11 @@ from robustboard.benchmark.canaries.contender import Contender
 from robustboard.benchmark.canaries.models import Around
 from robustboard.benchmark.canaries.problems import Problem, linear_problem
 
-KAPPA = 0.5
-"""The lead that is asked for, less than half of the least lead clean."""
+KAPPA = 5.0
+"""The lead that is asked for: several times the least lead clean, so that a step across the boundary is not enough."""
 
 ROW_CAP = 64
-"""Four rows for each of the images."""
+"""Four rows for each of the images; an untargeted attack on ten classes has more than twice as many."""
 
 
 def targets(contender: Contender) -> Outcome | None:
@@ -40,19 +40,21 @@ def targets(contender: Contender) -> Outcome | None:
 
 
 def kappa(contender: Contender) -> Outcome | None:
-    """Where an attack takes κ: every success leads by it."""
+    """Where an attack takes κ: every success leads by it, and at least nine of ten examples succeed, as all can."""
     if not contender.takes("kappa"):
         return None
     problem = linear_problem(2, 0.35, 0.65)
     budget = problem.budget(contender.card.norm)
     candidates, verdict = contender.candidates(problem.network, problem.images, problem.labels, budget, kappa=KAPPA)
     with torch.no_grad():
-        leads = success_margin(problem.network(candidates), problem.labels, None)[verdict.adversarial]
-    if not len(leads):
-        return Outcome(False, 0.0, "no success")
-    share = float((leads >= 0.999 * KAPPA).float().mean())
-    passed = share == 1
-    return Outcome(passed, share, "" if passed else f"asked for a lead of {KAPPA}, a success leads by {float(leads.min()):.2g}")
+        leads = success_margin(problem.network(candidates), problem.labels, None)
+    moved = (candidates != problem.images).flatten(1).any(1)
+    share = float((verdict.adversarial & (leads >= 0.999 * KAPPA)).float().mean())
+    short = float(leads[verdict.adversarial & moved].min()) if bool((verdict.adversarial & moved).any()) else 0.0
+    if share < 0.9:
+        return Outcome(False, share, f"{share:.0%} found with the lead of {KAPPA:g} that was asked for")
+    passed = short >= 0.999 * KAPPA
+    return Outcome(passed, share, "" if passed else f"asked for a lead of {KAPPA:g}, a success leads by {short:.2g}")
 
 
 def negative_theta(contender: Contender) -> Outcome | None:
@@ -75,7 +77,7 @@ def row_cap(contender: Contender) -> Outcome | None:
     """Where an attack takes a cap on the rows in the model at once: it is for the batch and not for each image."""
     if not contender.takes("row_cap"):
         return None
-    problem = linear_problem(2, 0.35, 0.65)
+    problem = linear_problem(10, 0.35, 0.65)
     seen: list[int] = []
 
     def counted(images: Tensor) -> Tensor:

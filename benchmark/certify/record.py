@@ -136,7 +136,7 @@ _RESULT = TypeAdapter(CertifiedResult)
 
 def file_of(folder: Path, dataset: str, model: str, method: MethodName) -> Path:
     """Where a certificate lives inside its protocol's folder."""
-    return folder / dataset / model / CERTIFICATE_FILES[method == "exact"]
+    return folder / dataset / model / f"{method}.json"
 
 
 def write_certificate(result: CertifiedResult, path: Path) -> None:

@@ -191,8 +191,9 @@ def _newest(cells: Sequence[CellResult]) -> tuple[dict[str, CellResult], list[st
     shown: dict[str, CellResult] = {}
     stale = []
     for cell in cells:
-        if (cell.model.weights_sha256, cell.model.source) != (latest.model.weights_sha256, latest.model.source):
-            stale.append(f"{cell.attack.name} was run on other weights and is not shown: run it again")
+        if _model_of(cell) != _model_of(latest):
+            what = "weights" if cell.model.weights_sha256 != latest.model.weights_sha256 else "code"
+            stale.append(f"{cell.attack.name} was run on other {what} and is not shown: run it again")
             continue
         there = shown.setdefault(cell.attack.name, cell)
         if there.identity != cell.identity:
@@ -205,6 +206,10 @@ def _newest(cells: Sequence[CellResult]) -> tuple[dict[str, CellResult], list[st
             stale.append(f"{name} went on from an older {' and '.join(gone)} and is not counted: run it again")
             del shown[name]
     return shown, stale
+
+
+def _model_of(cell: CellResult) -> tuple[str, str, str]:
+    return cell.model.weights_sha256, cell.model.source, cell.model.code
 
 
 def _joined(first: Manifest, second: Manifest) -> Manifest:

@@ -12,7 +12,7 @@ from robustboard.benchmark.canaries.grades import Grade, summary, version_of
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import Board, Row, WorstCase
+from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.optimality import optimalities
 from robustboard.benchmark.statistics import wilson
 
@@ -162,7 +162,7 @@ def _header(board: Board, attack: str) -> str:
 
 def _worst_header(board: Board, norm: str, title: str) -> str:
     """The worst case over a norm, with its n where that is less than the board's largest."""
-    return _with_size(board, title, {worst.n for worst in (row.worst_case(norm) for row in board.rows) if worst is not None})
+    return _with_size(board, title, _worst_sizes(board, norm))
 
 
 def _with_size(board: Board, title: str, sizes: set[int]) -> str:
@@ -179,10 +179,10 @@ def _cells(row: Row, board: Board) -> list[str]:
         _share(right, best.outcome.n, wilson(right, best.outcome.n)),
     ]
     columns += [_attack_cell(row.cells.get(attack)) for attack in board.attacks]
-    columns.append(_worst_cell(row.worst_case("linf")))
+    columns.append(_worst_cell(row, "linf", "worst_case", board))
     if _has_certificates(board):
         columns.append(_certified_cell(row.certificate))
-    columns.append(_worst_cell(row.worst_case("l2")))
+    columns.append(_worst_cell(row, "l2", "worst_case_l2", board))
     columns += [_median(row.cells.get(attack), 3) for attack in _of_kind(board, "cw")]
     columns += [_median(row.cells.get(attack), 0) for attack in _of_kind(board, "jsma")]
     columns += [_failure_at_half(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
@@ -198,11 +198,19 @@ def _attack_cell(cell: CellResult | None) -> str:
     return f"≤ {text} ▲" if outcome.upper_bound_only else text
 
 
-def _worst_cell(worst: WorstCase | None) -> str:
+def _worst_cell(row: Row, norm: str, cascade: str, board: Board) -> str:
+    """The worst case over a norm; no more than a bound where the cascade that belongs to it is not run, and with its own n where
+    that is not the column's."""
+    worst = row.worst_case(norm)
     if worst is None:
         return "–"
     text = _share(worst.robust, worst.n, worst.interval)
-    return f"≤ {text} ▲" if worst.upper_bound_only else text
+    text += f" n={worst.n}" if worst.n != max(_worst_sizes(board, norm)) else ""
+    return f"≤ {text} ▲" if worst.upper_bound_only or cascade in row.missing else text
+
+
+def _worst_sizes(board: Board, norm: str) -> set[int]:
+    return {worst.n for worst in (row.worst_case(norm) for row in board.rows) if worst is not None}
 
 
 def _has_certificates(board: Board) -> bool:
