@@ -167,7 +167,7 @@ def _worst_header(board: Board, norm: str, title: str) -> str:
 
 def _with_size(board: Board, title: str, sizes: set[int]) -> str:
     largest = max((cell.outcome.n for row in board.rows for cell in row.cells.values()), default=0)
-    return title if not sizes or sizes == {largest} else f"{title} (n={max(sizes)})"
+    return title if not sizes or max(sizes) == largest else f"{title} (n={max(sizes)})"
 
 
 def _cells(row: Row, board: Board) -> list[str]:
