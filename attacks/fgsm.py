@@ -8,7 +8,6 @@ from torch import Tensor
 from robustboard.attacks import projections
 from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, register
 from robustboard.attacks.losses import LossName, ascent_loss
-from robustboard.attacks.pgd import uniform_start
 
 
 @register("fgsm", norm="linf", aim="budget", version=1, source="Goodfellow et al. 2014, section 4; margin loss")
@@ -36,11 +35,3 @@ register(
     source="Goodfellow et al. 2014, section 4",
     preset={"loss": "cross_entropy"},
 )(fgsm)
-
-
-def fgsm_from_random_start(model: Model, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float, step: float) -> Tensor:
-    """The adversary of fast adversarial training (Wong, Rice & Kolter 2020, algorithm 3): a uniform start in the
-    ball, one cross-entropy step of `step` · ε, back into ball and box. Images like `images`."""
-    start = uniform_start(images, keys, epsilon)
-    _, _, gradient = logits_and_gradient(model, start, lambda logits: ascent_loss("cross_entropy", logits.float(), labels, None))
-    return projections.linf(start + step * epsilon * gradient.sign(), images, epsilon)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from robustboard.attacks.fgsm import fgsm_from_random_start
+from robustboard.attacks.adversaries import divergent, projected_gradient
 from robustboard.benchmark.datasets import check_dataset_name, load_dataset
 from robustboard.benchmark.environment import choose_device, current_environment
 from robustboard.benchmark.errors import InputError
@@ -56,10 +56,11 @@ def train_model(
                 network,
                 data_set.images,
                 data_set.labels,
-                recipe.head,
+                recipe,
                 settings,
                 workplace,
                 perturb=_perturb(settings),
+                probe=_probe(settings),
                 on_epoch=lambda record: _log(bar, record, settings, steps),
                 on_step=lambda epoch, step, loss: _tick(bar, loss),
             )
@@ -119,7 +120,15 @@ def _workplace(name: str, dataset_name: str, home: Path, device: torch.device) -
 def _perturb(settings: TrainingSettings) -> Perturb | None:
     if not settings.epsilon:
         return None
-    return partial(fgsm_from_random_start, epsilon=settings.epsilon, step=settings.step)
+    adversary = divergent if settings.divergence_weight else projected_gradient
+    return partial(adversary, epsilon=settings.epsilon, step=settings.step, steps=settings.attack_steps)
+
+
+def _probe(settings: TrainingSettings) -> Perturb | None:
+    """Ten steps, where the adversary takes one."""
+    if not settings.epsilon or settings.attack_steps > 1:
+        return None
+    return partial(projected_gradient, epsilon=settings.epsilon, step=0.25, steps=10)
 
 
 def _log(bar: tqdm[Any], record: EpochRecord, settings: TrainingSettings, steps: int) -> None:
@@ -182,6 +191,11 @@ def _references(recipe: Recipe) -> list[str]:
     sources = []
     if recipe.pieces.total > 1:
         sources.append("Goodfellow et al. 2013, Maxout networks")
-    if recipe.fast_at:
-        sources.append("Wong, Rice & Kolter 2020, Fast is better than free")
-    return sources
+    if recipe.neuron in {"elliptical", "spherical"}:
+        sources.append("Moody & Darken 1989, Fast learning in networks of locally-tuned processing units")
+    adversaries = {
+        "fast_at": "Wong, Rice & Kolter 2020, Fast is better than free",
+        "pgd_at": "Madry et al. 2018, Towards deep learning models resistant to adversarial attacks",
+        "trades": "Zhang et al. 2019, Theoretically principled trade-off between robustness and accuracy",
+    }
+    return [*sources, *(source for name, source in adversaries.items() if name == recipe.adversary)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from robustboard.models.architectures import build_network
-from robustboard.models.recipe import Pieces, Recipe, RecipeError, parse_recipe
+from robustboard.models.recipe import GRAMMAR, Pieces, Recipe, RecipeError, WeightTerm, parse_recipe
 from robustboard.models.registry import ModelCard, read_cards
 
 PATIENT = settings(deadline=None)  # a busy machine is no bug
@@ -27,6 +29,20 @@ PARTS = [
     "cnn_4_8",
     "",
     "softmax_out",
+    "relu_relog",
+    "relog_last_3",
+    "quadratic",
+    "elliptical",
+    "max_fit_l1_1",
+    "max_fit_l2_0.5",
+    "l2_0.50",
+    "l1_0",
+    "scrambling",
+    "overlay",
+    "pgd_at",
+    "trades",
+    "seed_3",
+    "seed_0",
 ]
 MANY = st.integers(2, 500)
 PIECES = st.one_of(st.just(Pieces()), st.builds(Pieces, groups=MANY), st.builds(Pieces, groups=MANY, group_size=MANY))
@@ -36,13 +52,32 @@ BODIES = st.one_of(
     st.fixed_dictionaries({"hidden": st.lists(WIDTH, min_size=1, max_size=4).map(tuple)}),
     st.fixed_dictionaries({"widths": st.tuples(WIDTH, WIDTH, WIDTH)}),
 )
+ACTIVATIONS = st.one_of(
+    st.sampled_from([{"activation": "relu"}, {"activation": "relog"}, {"activation": "relu_relog"}]),
+    st.fixed_dictionaries({"activation": st.just("relog"), "last": st.integers(1, 999)}),
+)
+STRENGTHS = st.integers(1, 9_999_999_999).map(lambda millionths: millionths / 1_000_000)
+TERMS = st.one_of(st.just(WeightTerm()), st.builds(WeightTerm, STRENGTHS, st.sampled_from(["l1", "l2"]), st.booleans()))
+SEEN = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "head": st.sampled_from(["softmax", "sigmoid"]),
+            "scrambling": st.booleans(),
+            "overlay": st.booleans(),
+            "adversary": st.sampled_from(["none", "fast_at", "pgd_at"]),
+        }
+    ),
+    st.just({"adversary": "trades"}),
+)
 RECIPES = st.builds(
-    lambda body, **parts: Recipe(**body, **parts),
+    lambda body, activation, seen, **parts: Recipe(**body, **activation, **seen, **parts),
     BODIES,
-    activation=st.sampled_from(["relu", "relog"]),
+    ACTIVATIONS,
+    SEEN,
+    neuron=st.sampled_from(["linear", "quadratic", "spherical", "elliptical"]),
     pieces=PIECES,
-    head=st.sampled_from(["softmax", "sigmoid"]),
-    fast_at=st.booleans(),
+    weight_term=TERMS,
+    seed=st.integers(0, 999),
 )
 
 
@@ -121,19 +156,27 @@ def test_every_registry_entry_prints_back(card: ModelCard) -> None:
         ("relu-softmax_out", "'softmax_out'"),
         ("relu-maxout_4\n", r"'maxout_4\n'"),
         ("relu-maxout_٤", "'maxout_٤'"),
+        ("relog_last_0", "'relog_last_0' is no activation"),
+        ("relu-max_fit_l2", "'max_fit_l2' has no strength: write max_fit_l2_1"),
+        ("relu-l1_0", "'l1_0'"),
+        ("relu-l1_0.0", "'l1_0.0'"),
+        ("relu-l2_1.50", "'l2_1.50'"),
+        ("relu-l2_1e-4", "'l2_1e'"),
+        ("relu-seed_0", "'seed_0'"),
+        ("relu-parabolic", "'parabolic'"),
     ],
 )
 def test_a_wrong_part_is_named(name: str, part: str) -> None:
     with pytest.raises(RecipeError) as trouble:
         parse_recipe(name)
     assert part in str(trouble.value)
-    assert "activation (relu, relog)" in str(trouble.value)
+    assert GRAMMAR in str(trouble.value) or "write" in str(trouble.value)
 
 
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("relu-fast_at-fast_at", "'fast_at' gives fast_at a second time"),
+        ("relu-fast_at-fast_at", "'fast_at' gives adversary a second time"),
         ("relu-sigmoid_out-sigmoid_out", "'sigmoid_out' gives head a second time"),
         ("relu-mlp_4-mlp_8", "'mlp_8' gives hidden a second time"),
         ("relu-maxout_4-minmaxout_2_2", "'minmaxout_2_2' gives pieces a second time"),
@@ -152,6 +195,9 @@ def test_a_repeated_part_is_named(name: str, part: str) -> None:
         ("relu-sigmoid_out-maxout_4", "relu-maxout_4-sigmoid_out"),
         ("relog-fast_at-sigmoid_out", "relog-sigmoid_out-fast_at"),
         ("relog-fast_at-minmaxout_3_2", "relog-minmaxout_3_2-fast_at"),
+        ("relog-quadratic-max_fit_l2_1-maxout_4", "relog-quadratic-maxout_4-max_fit_l2_1"),
+        ("relog-overlay-sigmoid_out", "relog-sigmoid_out-overlay"),
+        ("relu-seed_2-trades", "relu-trades-seed_2"),
     ],
 )
 def test_parts_out_of_order_are_told_the_order(name: str, right: str) -> None:
@@ -173,6 +219,27 @@ def test_hidden_layers_have_the_widths_of_the_name() -> None:
         (16, 32),
         (10, 16),
     ]
+
+
+@pytest.mark.parametrize("name", ["relu-sigmoid_out-trades", "relu-scrambling-trades", "relu-overlay-trades"])
+def test_trades_stands_with_softmax_heads_and_images_only(name: str) -> None:
+    with pytest.raises(RecipeError, match="TRADES"):
+        parse_recipe(name)
+
+
+@pytest.mark.parametrize(
+    "term", [(0.0, "l1"), (1e-7, "l2"), (0.12345678, "l1"), (10_000.0, "l2"), (-1.0, "l1"), (float("nan"), "l1")]
+)
+def test_strengths_that_cannot_be_spelled_cannot_be_made(term: tuple[float, Literal["l1", "l2"]]) -> None:
+    with pytest.raises(ValueError, match="weight term"):
+        WeightTerm(*term)
+
+
+def test_a_whole_recipe_of_the_logs() -> None:
+    recipe = parse_recipe("relog-minmaxout_4_2-max_fit_l2_1-sigmoid_out-overlay")
+    assert recipe == Recipe(
+        activation="relog", pieces=Pieces(2, 4), weight_term=WeightTerm(1.0, "l2", max_fit=True), head="sigmoid", overlay=True
+    )
 
 
 def test_minmaxout_names_the_group_size_first() -> None:

@@ -16,10 +16,11 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.training import accuracy, train_model
 from robustboard.models import registry
 from robustboard.models.architectures import build_network
-from robustboard.models.recipe import Head, parse_recipe
+from robustboard.models.recipe import Recipe, parse_recipe
 from robustboard.models.training import TrainingError, TrainingSettings, default_settings
 from robustboard.models.training.augmentation import augment
-from robustboard.models.training.loop import EpochRecord, Workplace, _loss, train
+from robustboard.models.training.loop import EpochRecord, Workplace, train
+from robustboard.models.training.objective import losses, negative_losses
 from robustboard.models.training.settings import Augmentation
 
 RELU = parse_recipe("relu")
@@ -37,8 +38,8 @@ def fresh(seed: int = 0, recipe: str = "relu") -> nn.Module:
     return build_network("digits", parse_recipe(recipe))
 
 
-def run(network: nn.Module, settings: TrainingSettings = SETTINGS, head: Head = "softmax") -> list[EpochRecord]:
-    return train(network, *digits(), head, settings, CPU)
+def run(network: nn.Module, settings: TrainingSettings = SETTINGS, recipe: Recipe = RELU) -> list[EpochRecord]:
+    return train(network, *digits(), recipe, settings, CPU)
 
 
 def test_train_model_writes_what_loads_back(tmp_path: Path) -> None:
@@ -106,11 +107,11 @@ def test_a_cut_and_resumed_run_gives_the_weights_of_an_uncut_one(tmp_path: Path,
             raise Cut
 
     with pytest.raises(Cut):
-        train(fresh(), *digits(), "softmax", SETTINGS, workplace, on_epoch=cut)
+        train(fresh(), *digits(), RELU, SETTINGS, workplace, on_epoch=cut)
     # The second process starts from other weights: whatever it ends with came from the file.
     resumed = fresh(seed=99)
     seen: list[int] = []
-    curve = train(resumed, *digits(), "softmax", SETTINGS, workplace, on_epoch=lambda record: seen.append(record.epoch))
+    curve = train(resumed, *digits(), RELU, SETTINGS, workplace, on_epoch=lambda record: seen.append(record.epoch))
     assert registry.weights_sha256(resumed) == registry.weights_sha256(whole)
     assert [(record.loss, record.accuracy) for record in curve] == [(r.loss, r.accuracy) for r in whole_curve]
     assert seen == [1, 2, 3]
@@ -118,18 +119,18 @@ def test_a_cut_and_resumed_run_gives_the_weights_of_an_uncut_one(tmp_path: Path,
 
 def test_a_resume_file_of_other_settings_is_refused(tmp_path: Path) -> None:
     workplace = replace(CPU, resume_file=tmp_path / "run.pt")
-    train(fresh(), *digits(), "softmax", replace(SETTINGS, epochs=1), workplace)
+    train(fresh(), *digits(), RELU, replace(SETTINGS, epochs=1), workplace)
     with pytest.raises(TrainingError, match=r"run\.pt belongs to a run with other settings"):
-        train(fresh(), *digits(), "softmax", replace(SETTINGS, epochs=1, seed=1), workplace)
+        train(fresh(), *digits(), RELU, replace(SETTINGS, epochs=1, seed=1), workplace)
 
 
 def test_a_damaged_resume_file_is_named(tmp_path: Path) -> None:
     workplace = replace(CPU, resume_file=tmp_path / "run.pt")
-    train(fresh(), *digits(), "softmax", replace(SETTINGS, epochs=1), workplace)
+    train(fresh(), *digits(), RELU, replace(SETTINGS, epochs=1), workplace)
     content = (tmp_path / "run.pt").read_bytes()
     (tmp_path / "run.pt").write_bytes(content[: len(content) // 2])
     with pytest.raises(TrainingError, match=r"run\.pt"):
-        train(fresh(), *digits(), "softmax", replace(SETTINGS, epochs=1), workplace)
+        train(fresh(), *digits(), RELU, replace(SETTINGS, epochs=1), workplace)
 
 
 def test_an_infinite_loss_stops_the_run() -> None:
@@ -143,7 +144,7 @@ def test_accuracy_at_chance_stops_the_run_half_way() -> None:
     # A learning rate of 0 learns nothing, and random labels are right one time in ten.
     settings = replace(SETTINGS, epochs=4, learning_rate=0.0)
     with pytest.raises(TrainingError, match="after 2 of 4 epochs, no better than chance"):
-        train(fresh(), images, labels, "softmax", settings, CPU)
+        train(fresh(), images, labels, RELU, settings, CPU)
 
 
 def test_training_learns_and_leaves_evaluation_mode() -> None:
@@ -157,7 +158,7 @@ def test_training_learns_and_leaves_evaluation_mode() -> None:
 
 def test_the_sigmoid_head_trains() -> None:
     network = fresh(recipe="relu-sigmoid_out")
-    curve = run(network, replace(SETTINGS, epochs=8), "sigmoid")
+    curve = run(network, replace(SETTINGS, epochs=8), parse_recipe("relu-sigmoid_out"))
     assert curve[-1].loss < curve[0].loss
     data = load_dataset("digits", "test")
     assert accuracy(network, data.images, data.labels) > 0.5  # five times chance, from 320 images
@@ -166,8 +167,12 @@ def test_the_sigmoid_head_trains() -> None:
 def test_the_losses_at_zero_logits_are_known() -> None:
     logits, target = torch.zeros(4, 10), torch.tensor([0, 3, 9, 9])
     # sigmoid(0) = 1/2: ten squared errors of 1/4; softmax(0) = 1/10 each, whatever the smoothing.
-    assert float(_loss(logits, target, "sigmoid", SETTINGS)) == pytest.approx(2.5)
-    assert float(_loss(logits, target, "softmax", SETTINGS)) == pytest.approx(2.302585, rel=1e-5)
+    assert losses(logits, target, "sigmoid", SETTINGS).tolist() == pytest.approx([2.5] * 4)
+    assert losses(logits, target, "softmax", SETTINGS).tolist() == pytest.approx([2.302585] * 4, rel=1e-5)
+    # Negatives ask for all zeros of one head, and for the same of all classes of the other.
+    assert negative_losses(logits, "sigmoid").tolist() == pytest.approx([2.5] * 4)
+    assert negative_losses(logits + 7, "softmax").tolist() == pytest.approx([2.302585] * 4, rel=1e-5)
+    assert float(negative_losses(torch.tensor([[5.0, *[0.0] * 9]]), "softmax")) > 2.4
 
 
 def test_adversarial_training_sees_what_its_attack_returns_once_a_batch() -> None:
@@ -183,13 +188,14 @@ def test_adversarial_training_sees_what_its_attack_returns_once_a_batch() -> Non
     network = fresh()
     # All images look alike to the network, so that it can learn nothing but chance: it did see the attack's images.
     with pytest.raises(TrainingError, match="no better than chance"):
-        train(network, *digits(), "softmax", settings, CPU, perturb=blank)
+        train(network, *digits(), RELU, settings, CPU, perturb=blank)
     assert len(keys_seen) == 320
     assert len(set(keys_seen)) == 320
 
 
-def test_the_adversary_of_fast_training_stays_in_ball_and_box_and_raises_the_loss() -> None:
-    settings = default_settings("digits", parse_recipe("relu-fast_at"))
+@pytest.mark.parametrize("name", ["relu-fast_at", "relu-pgd_at", "relu-trades"])
+def test_the_adversary_of_training_stays_in_ball_and_box_and_raises_the_loss(name: str) -> None:
+    settings = default_settings("digits", parse_recipe(name))
     perturb = training._perturb(settings)
     assert perturb is not None
     network = registry.load_model("digits/relu")
@@ -203,8 +209,36 @@ def test_the_adversary_of_fast_training_stays_in_ball_and_box_and_raises_the_los
         assert loss(network(harder), data.labels) > 2 * loss(network(data.images), data.labels)
 
 
+def test_several_steps_raise_the_loss_further_than_one() -> None:
+    network = registry.load_model("digits/relu-fast_at")
+    data = load_dataset("digits", "test").select(range(200))
+    found = []
+    for name in ("relu-fast_at", "relu-pgd_at"):
+        perturb = training._perturb(default_settings("digits", parse_recipe(name)))
+        assert perturb is not None
+        with torch.no_grad():
+            harder = perturb(network, data.images, data.labels, torch.arange(200))
+            found.append(float(nn.functional.cross_entropy(network(harder), data.labels)))
+    assert found[1] > found[0]
+
+
+def test_what_holds_against_one_step_only_stops_the_run() -> None:
+    def one_step(model: nn.Module, images: Tensor, labels: Tensor, keys: Tensor) -> Tensor:
+        return images
+
+    def blank(model: nn.Module, images: Tensor, labels: Tensor, keys: Tensor) -> Tensor:
+        return torch.zeros_like(images)
+
+    with pytest.raises(TrainingError, match=r"catastrophic overfitting at epoch \d+: .* right against one step"):
+        train(fresh(), *digits(), RELU, replace(SETTINGS, epochs=8), CPU, perturb=one_step, probe=blank)
+    curve = train(fresh(), *digits(), RELU, replace(SETTINGS, epochs=2), CPU, perturb=one_step, probe=one_step)
+    assert all(record.probed is not None for record in curve)
+
+
 def test_training_without_an_epsilon_has_no_adversary() -> None:
     assert training._perturb(default_settings("digits", RELU)) is None
+    assert training._probe(default_settings("digits", RELU)) is None
+    assert training._probe(default_settings("digits", parse_recipe("relu-pgd_at"))) is None
 
 
 STRENGTHS = [

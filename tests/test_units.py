@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from robustboard.models.architectures import IMAGE_SHAPES, NETWORKS, build_network
-from robustboard.models.recipe import Pieces, parse_recipe
+from robustboard.models.recipe import Pieces, RecipeError, parse_recipe
 from robustboard.models.registry import count_parameters
-from robustboard.models.units import MinMaxout, ReLog
+from robustboard.models.units import Elliptical, MinMaxout, Quadratic, ReLog, ReLUReLog, Spherical
 
 PATIENT = settings(deadline=None)  # a busy machine is no bug
 BASES = [1.5, math.e, 10.0, 100.0, 1e6]
@@ -28,6 +30,14 @@ VARIANTS = [
     "relu-minmaxout_2_4",
     "relog-maxout_4-sigmoid_out",
     "relu-fast_at",
+    "relu_relog",
+    "relog_last_2",
+    "relu-quadratic",
+    "relog-quadratic-minmaxout_4_2",
+    "relog-quadratic-maxout_4-max_fit_l2_1-sigmoid_out-overlay",
+    "relog-spherical",
+    "relog-elliptical-maxout_4",
+    "relu-elliptical-minmaxout_2_2",
 ]
 
 
@@ -112,12 +122,92 @@ def test_minmaxout_passes_the_gradient_to_the_chosen_piece_alone() -> None:
     assert gradient.tolist() == [[0, 0, 0, 1]]
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_relu_turns_into_relog_as_it_is_told(alpha: float) -> None:
+    x = torch.linspace(-2, 3, 101, dtype=torch.float64)
+    unit = ReLUReLog(100.0).double()
+    unit.anneal(alpha)
+    torch.testing.assert_close(unit(x), (1 - alpha) * torch.relu(x) + alpha * ReLog(100.0)(x), rtol=1e-7, atol=1e-7)
+    assert float(unit.state_dict()["alpha"]) == pytest.approx(alpha), "a checkpoint keeps it"
+
+
+def test_quadratic_lays_the_squares_beside_the_inputs() -> None:
+    x = torch.randn(2, 3, 4, 5)
+    assert torch.equal(Quadratic()(x), torch.cat([x, x * x], dim=1))
+
+
+def unfolded(x: torch.Tensor, kernel: int, padding: int) -> torch.Tensor:
+    """Every receptive field as a row: (N, positions, C · k · k)."""
+    return nn.functional.unfold(x, kernel, padding=padding).transpose(1, 2)
+
+
+@PATIENT
+@given(st.integers(1, 3), st.integers(1, 4), st.sampled_from([(1, 0), (3, 0), (3, 1), (5, 2)]), st.integers(0, 2**31))
+def test_elliptical_and_spherical_are_their_unfolded_formulas(
+    inputs: int, outputs: int, form: tuple[int, int], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    kernel, padding = form
+    x = torch.rand(2, inputs, 6, 7, generator=generator, dtype=torch.float64).float()
+    shape = (outputs, inputs, kernel, kernel)
+    ellipse, sphere = Elliptical(shape, padding), Spherical(shape, padding)
+    away = unfolded(x, kernel, padding)[:, :, None] - ellipse.centre.flatten(1)
+    expected = -(ellipse.scale.flatten(1).square() * away.square()).sum(3).transpose(1, 2)
+    torch.testing.assert_close(ellipse(x).flatten(2), expected, rtol=1e-4, atol=1e-5)
+    away = unfolded(x, kernel, padding)[:, :, None] - sphere.centre.flatten(1)
+    expected = -away.square().mean(3).transpose(1, 2)
+    torch.testing.assert_close(sphere(x).flatten(2), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_elliptical_unit_ignores_an_input_whose_a_is_zero_and_is_highest_at_its_centre() -> None:
+    unit = Elliptical((3, 5))
+    with torch.no_grad():
+        unit.scale[1, 2] = 0.0
+    x = torch.rand(4, 5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(unit(x)[:, 1].sum(), x)
+    assert gradient[:, 2].tolist() == [0, 0, 0, 0]
+    assert bool((gradient[:, [0, 1, 3, 4]] != 0).any())
+    moved = x.detach().clone()
+    moved[:, 2] += 10.0
+    assert torch.equal(unit(moved)[:, 1], unit(x.detach())[:, 1])
+    at_centres = unit(unit.centre.detach())
+    assert float(at_centres.diagonal().abs().max()) < 1e-6
+    assert bool((unit(torch.rand(100, 5)) <= 1e-6).all())
+
+
+def test_units_whose_terms_cancel_are_computed_in_single_precision_under_autocast() -> None:
+    x = torch.rand(2, 3, 8, 8)
+    for unit in (Elliptical((4, 3, 3, 3), 1), Spherical((4, 3, 3, 3), 1)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            answer = unit(x.bfloat16())
+        assert answer.dtype == torch.float32
+        torch.testing.assert_close(answer, unit(x.bfloat16().float()))
+
+
+def test_relog_stands_in_the_last_layers_only_where_so_many_are_named() -> None:
+    for last in (1, 2, 3):
+        layers = [
+            m for m in build_network("mnist", parse_recipe(f"relog_last_{last}")).modules() if isinstance(m, ReLog | nn.ReLU)
+        ]
+        assert [isinstance(layer, ReLog) for layer in layers] == [False] * (3 - last) + [True] * last
+    with pytest.raises(RecipeError, match="3 layers of units, none of relog_last_4"):
+        build_network("mnist", parse_recipe("relog_last_4"))
+    build_network("cifar10", parse_recipe("relog_last_4"))
+
+
+def multiply_adds(dataset: str, network: nn.Module) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.rand(1, *IMAGE_SHAPES[dataset]))
+    return counter.get_total_flops() // 2
+
+
 @pytest.mark.parametrize("dataset", NETWORKS)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_are_no_larger_than_a_quarter_more_and_answer_ten_logits(dataset: str, name: str) -> None:
-    plain = count_parameters(build_network(dataset, parse_recipe("relu")))
+    plain = build_network(dataset, parse_recipe("relu")).eval()
     network = build_network(dataset, parse_recipe(name)).eval()
-    assert plain / 1.25 <= count_parameters(network) <= 1.25 * plain
+    assert count_parameters(plain) / 1.25 <= count_parameters(network) <= 1.25 * count_parameters(plain)
+    assert multiply_adds(dataset, network) <= 1.25 * multiply_adds(dataset, plain)
     with torch.no_grad():
         logits = network(torch.rand(3, *IMAGE_SHAPES[dataset]))
     assert logits.shape == (3, 10)

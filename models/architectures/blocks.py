@@ -7,34 +7,80 @@ import math
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from robustboard.models.recipe import Recipe
-from robustboard.models.units import MinMaxout, ReLog
+from robustboard.models.recipe import Recipe, RecipeError
+from robustboard.models.units import Elliptical, MinMaxout, Quadratic, ReLog, ReLUReLog, Spherical
+
+WEIGHTS_AN_INPUT = {"linear": 1, "quadratic": 2, "spherical": 1, "elliptical": 2}
+"""How many numbers a neuron learns, and multiplies, for each of its inputs."""
 
 
 def narrowed(width: int, recipe: Recipe) -> int:
-    """The width at which a layer with k linear pieces an output has about as many weights as `width` plain units.
+    """The width at which a layer of the recipe's units has about as many weights as `width` plain ones.
 
-    A layer between two such layers has k * width² weights, so the width shrinks by √k.
+    A layer between two such layers, of k linear pieces an output and m weights an input, has k * m * width² weights, so the
+    width shrinks by √(k m).
     """
-    return round(width / math.sqrt(recipe.pieces.total))
+    return max(1, round(width / math.sqrt(recipe.pieces.total * WEIGHTS_AN_INPUT[recipe.neuron])))
 
 
-def conv_unit(inputs: int, outputs: int, kernel: int, recipe: Recipe, *, relog_n: float, padding: int = 0) -> nn.Sequential:
-    """Convolution, batch normalisation and the recipe's unit."""
+def narrowed_first(width: int, recipe: Recipe) -> int:
+    """The width of the first layer, which has one image to read and the most positions to read it at: with more than eight
+    numbers an input and output its multiplications would outgrow what narrowing saves elsewhere."""
+    numbers = recipe.pieces.total * WEIGHTS_AN_INPUT[recipe.neuron]
+    return max(1, round(narrowed(width, recipe) * min(1.0, math.sqrt(math.sqrt(8 / numbers)))))
+
+
+def check_last(recipe: Recipe, layers: int) -> None:
+    """Refuse a recipe, by `RecipeError`, whose ReLog is to be in more layers than there are."""
+    if recipe.last > layers:
+        raise RecipeError(f"recipe {recipe}: the network has {layers} layers of units, none of relog_last_{recipe.last}")
+
+
+def conv_unit(
+    inputs: int, outputs: int, kernel: int, recipe: Recipe, *, relog_n: float, to_end: int, padding: int = 0
+) -> nn.Sequential:
+    """Neurons over a convolution's receptive fields, batch normalisation and the recipe's unit, `to_end` layers of units from
+    the last one (0)."""
     channels = outputs * recipe.pieces.total
-    convolution = nn.Conv2d(inputs, channels, kernel, padding=padding, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels), *unit(recipe, relog_n))
+    shape = (channels, inputs, kernel, kernel)
+    neurons: list[nn.Module]
+    match recipe.neuron:
+        case "elliptical":
+            neurons = [Elliptical(shape, padding)]
+        case "spherical":
+            neurons = [Spherical(shape, padding)]
+        case "quadratic":
+            neurons = [Quadratic(), nn.Conv2d(2 * inputs, channels, kernel, padding=padding, bias=False)]
+        case "linear":
+            neurons = [nn.Conv2d(inputs, channels, kernel, padding=padding, bias=False)]
+    return nn.Sequential(*neurons, nn.BatchNorm2d(channels), *unit(recipe, relog_n, to_end))
 
 
-def linear_unit(inputs: int, outputs: int, recipe: Recipe, *, relog_n: float) -> nn.Sequential:
-    """Linear map, batch normalisation and the recipe's unit."""
+def linear_unit(inputs: int, outputs: int, recipe: Recipe, *, relog_n: float, to_end: int) -> nn.Sequential:
+    """Neurons over all inputs, batch normalisation and the recipe's unit; `to_end` as in `conv_unit`."""
     features = outputs * recipe.pieces.total
-    return nn.Sequential(nn.Linear(inputs, features, bias=False), nn.BatchNorm1d(features), *unit(recipe, relog_n))
+    neurons: list[nn.Module]
+    match recipe.neuron:
+        case "elliptical":
+            neurons = [Elliptical((features, inputs))]
+        case "spherical":
+            neurons = [Spherical((features, inputs))]
+        case "quadratic":
+            neurons = [Quadratic(), nn.Linear(2 * inputs, features, bias=False)]
+        case "linear":
+            neurons = [nn.Linear(inputs, features, bias=False)]
+    return nn.Sequential(*neurons, nn.BatchNorm1d(features), *unit(recipe, relog_n, to_end))
 
 
-def unit(recipe: Recipe, relog_n: float) -> list[nn.Module]:
+def unit(recipe: Recipe, relog_n: float, to_end: int) -> list[nn.Module]:
     """The recipe's non-linearity: its linear pieces joined, then its activation."""
-    activation = ReLog(relog_n) if recipe.activation == "relog" else nn.ReLU()
+    activation: nn.Module
+    if recipe.activation == "relu_relog":
+        activation = ReLUReLog(relog_n)
+    elif recipe.activation == "relog" and (not recipe.last or to_end < recipe.last):
+        activation = ReLog(relog_n)
+    else:
+        activation = nn.ReLU()
     return [MinMaxout(recipe.pieces), activation] if recipe.pieces.total > 1 else [activation]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from robustboard.models.architectures.blocks import conv_unit, narrowed
+from robustboard.models.architectures.blocks import check_last, conv_unit, narrowed
 from robustboard.models.recipe import Recipe, RecipeError
 
 RELOG_N = 10.0
@@ -15,12 +15,13 @@ def cifar10_network(recipe: Recipe) -> nn.Module:
     """Three stages of two 3 × 3 convolutions, each stage followed by pooling; the mean over positions is classified."""
     if recipe.widths:
         raise RecipeError(f"recipe {recipe}: CIFAR-10's network has six convolutions, its widths cannot be given by three")
+    check_last(recipe, 6)
     layers: list[nn.Module] = []
-    inputs = 3
+    inputs, to_end = 3, 6
     for stage in STAGES:
         for width in stage:
-            outputs = narrowed(width, recipe)
-            layers.append(conv_unit(inputs, outputs, 3, recipe, relog_n=RELOG_N, padding=1))
+            outputs, to_end = narrowed(width, recipe), to_end - 1
+            layers.append(conv_unit(inputs, outputs, 3, recipe, relog_n=RELOG_N, to_end=to_end, padding=1))
             inputs = outputs
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))

@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustboard.models.recipe import Head
-from robustboard.models.training.augmentation import augment
+from robustboard.models.recipe import Recipe
+from robustboard.models.training.batches import Batch, batches
+from robustboard.models.training.initialisation import initialise_from
+from robustboard.models.training.objective import objective
 from robustboard.models.training.settings import TrainingSettings
+from robustboard.models.units import ReLUReLog
 
 Perturb = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 """(model, images, labels, keys (N,) int64) -> perturbed images: the attack of adversarial training."""
 Report = Callable[["EpochRecord"], None]
 Tick = Callable[[int, int, float], None]
+PROBED = 256
+"""How many training images the network is probed on after each epoch."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on or did not work: the loss is not finite, or accuracy stays at chance."""
+    """Training cannot go on or did not work: the loss is not finite, accuracy stays at chance, or it holds against one step
+    only."""
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One point of the training curve: means over the epoch's (augmented, perhaps perturbed) training images."""
+    """One point of the training curve: means over the epoch's (augmented, perhaps perturbed) training images. `probed`: the
+    accuracy against several steps where the adversary takes one (see `_refuse_overfitting`)."""
 
     epoch: int
     loss: float
     accuracy: float
     seconds: float
+    probed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,41 +66,50 @@ def train(
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
-    head: Head,
+    recipe: Recipe,
     settings: TrainingSettings,
     workplace: Workplace,
     *,
     perturb: Perturb | None = None,
+    probe: Perturb | None = None,
     on_epoch: Report = lambda record: None,
     on_step: Tick = lambda epoch, step, loss: None,
 ) -> list[EpochRecord]:
     """Train `network` in place on `images` (N, C, H, W) in [0, 1] and `labels` (N,); the curve comes back.
 
-    The same settings give the same network on the same machine, resumed or not: every epoch draws from its own
-    generator. Raises `TrainingError` when the loss is not finite, when accuracy is still at chance half-way, or when
-    the resume file belongs to other settings.
+    The same settings give the same network on the same machine, resumed or not: every epoch draws from its own generator.
+    `perturb` is the adversary, `probe` a stronger one, which the network is shown after each epoch without learning from it.
+    Raises `TrainingError` when the loss is not finite, when accuracy is still at chance half-way, when the probe finds
+    catastrophic overfitting, or when the resume file belongs to other settings.
     """
     network.to(workplace.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, labels = images.to(workplace.device), labels.to(workplace.device)
-    state = _begin(network, settings, len(images) // settings.batch_size)
+    steps = len(images) // settings.batch_size
+    state = _begin(network, settings, steps)
     curve = _resume(workplace.resume_file, settings, state)
+    if settings.initialise and not curve:
+        initialise_from(network, next(batches(images, labels, recipe, settings, 0)).images)
     for record in curve:
         on_epoch(record)
     for epoch in range(len(curve), settings.epochs):
         started = time.perf_counter()
         network.train()
         total_loss, correct, seen, classes = 0.0, 0, 0, 0
-        for step, (batch, target, keys) in enumerate(_batches(images, labels, settings, epoch)):
-            logits, loss = _step(state, batch, target, keys, head, settings, workplace, perturb)
+        for step, batch in enumerate(batches(images, labels, recipe, settings, epoch)):
+            _anneal(network, settings, (epoch * steps + step) / (settings.epochs * steps))
+            logits, loss = _step(state, batch, recipe, settings, workplace, perturb)
             if not math.isfinite(loss):
                 raise TrainingError(f"the loss is {loss} at epoch {epoch + 1}, step {step + 1}: lower the learning rate")
-            total_loss += loss * len(target)
-            correct += int((logits.argmax(1) == target).sum())
-            seen, classes = seen + len(target), logits.shape[1]
+            total_loss += loss * len(logits)
+            correct += int((logits.argmax(1) == batch.labels).sum())
+            seen, classes = seen + len(logits), logits.shape[1]
             on_step(epoch, step, loss)
-        record = EpochRecord(epoch + 1, total_loss / seen, correct / seen, time.perf_counter() - started)
+        _anneal(network, settings, (epoch + 1) / settings.epochs)
+        probed = None if probe is None else _probe(network, images[:PROBED], labels[:PROBED], probe)
+        record = EpochRecord(epoch + 1, total_loss / seen, correct / seen, time.perf_counter() - started, probed)
         curve.append(record)
         _refuse_chance(curve, settings, classes, seen)
+        _refuse_overfitting(record)
         _save(workplace.resume_file, settings, state, curve)
         on_epoch(record)
     network.eval()
@@ -116,10 +132,8 @@ def _begin(network: nn.Module, settings: TrainingSettings, steps: int) -> _State
 
 def _step(
     state: _State,
-    batch: Tensor,
-    target: Tensor,
-    keys: Tensor,
-    head: Head,
+    batch: Batch,
+    recipe: Recipe,
     settings: TrainingSettings,
     workplace: Workplace,
     perturb: Perturb | None,
@@ -127,11 +141,10 @@ def _step(
     """One step of the optimiser: the logits it saw and its loss. A loss that is not finite moves nothing."""
     with torch.autocast(workplace.device.type, dtype=torch.bfloat16, enabled=workplace.bfloat16):
         try:
-            seen = batch if perturb is None else perturb(state.network, batch, target, keys)
+            seen = batch.images if perturb is None else perturb(state.network, batch.images, batch.labels, batch.keys)
         except FloatingPointError as trouble:
             raise TrainingError(f"the adversary failed ({trouble}): lower the learning rate") from trouble
-        logits: Tensor = state.network(seen.contiguous(memory_format=torch.channels_last)).float()
-    loss = _loss(logits, target, head, settings)
+        logits, loss = objective(state.network, batch.images, seen, batch.labels, batch.negatives, recipe, settings)
     if math.isfinite(loss.item()):
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -140,22 +153,30 @@ def _step(
     return logits.detach(), loss.item()
 
 
-def _batches(images: Tensor, labels: Tensor, settings: TrainingSettings, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-    order = torch.randperm(len(images), generator=generator)
-    for start in range(0, len(images) - settings.batch_size + 1, settings.batch_size):
-        rows = order[start : start + settings.batch_size]
-        keys = torch.randint(2**62, (len(rows),), generator=generator)
-        here = rows.to(images.device)
-        yield augment(images[here], settings.augmentation, generator), labels[here], keys.to(images.device)
+def _anneal(network: nn.Module, settings: TrainingSettings, progress: float) -> None:
+    """Where ReLU turns into ReLog: by how much it has, `progress` (0 to 1) into the training."""
+    for module in network.modules():
+        if isinstance(module, ReLUReLog):
+            module.anneal(1.0 if not settings.anneal else min(1.0, progress / settings.anneal))
 
 
-def _loss(logits: Tensor, target: Tensor, head: Head, settings: TrainingSettings) -> Tensor:
-    if head == "sigmoid":
-        one_hot = F.one_hot(target, logits.shape[1]).to(logits)
-        # Summed over the outputs: the mean over ten outputs would shrink the gradient to a tenth of the softmax heads'.
-        return (torch.sigmoid(logits) - one_hot).square().sum(1).mean()
-    return F.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
+def _probe(network: nn.Module, images: Tensor, labels: Tensor, probe: Perturb) -> float:
+    """Accuracy, in evaluation mode, against a stronger adversary than the training's."""
+    network.eval()
+    keys = torch.arange(len(labels), device=labels.device)
+    with torch.no_grad():
+        answers = network(probe(network, images, labels, keys)).argmax(1)
+    return float((answers == labels).float().mean())
+
+
+def _refuse_overfitting(record: EpochRecord) -> None:
+    """Catastrophic overfitting (Wong, Rice & Kolter 2020, section 5.4): right against the one step it trains with, wrong
+    against several."""
+    if record.probed is not None and record.accuracy > 0.5 and record.probed < record.accuracy / 4:
+        raise TrainingError(
+            f"catastrophic overfitting at epoch {record.epoch}: {record.accuracy:.1%} right against one step, "
+            f"{record.probed:.1%} against several; make the step shorter, or train with pgd_at"
+        )
 
 
 def _refuse_chance(curve: list[EpochRecord], settings: TrainingSettings, classes: int, seen: int) -> None:

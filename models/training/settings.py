@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -35,7 +36,10 @@ class TrainingSettings:
     """One run: SGD with Nesterov momentum under a one-cycle schedule (Smith & Topin 2018), cross-entropy or, for
     sigmoid heads, the squared error against one-hot targets.
 
-    `epsilon` is the L∞ radius of adversarial training (0: none), in pixel units; `step` its step, relative to epsilon.
+    `epsilon` is the L∞ radius of adversarial training (0: none), in pixel units; `step` its step, relative to epsilon, of
+    which the adversary takes `attack_steps`; `divergence_weight` is TRADES' 1/λ. `negatives`: how many, relative to the batch,
+    are made of it; scrambled ones by squares of `patch` pixels. `anneal`: the share of the training over which `relu_relog`
+    goes from the one to the other. `initialise`: whether the first batch sets the scale of every unit.
     """
 
     epochs: int
@@ -47,6 +51,12 @@ class TrainingSettings:
     momentum: float = 0.9
     epsilon: float = 0.0
     step: float = 1.25
+    attack_steps: int = 1
+    divergence_weight: float = 0.0
+    negatives: float = 0.0
+    patch: int = 0
+    anneal: float = 0.0
+    initialise: bool = False
     seed: int = 0
 
 
@@ -76,24 +86,41 @@ _BASE = {
         augmentation=Augmentation(translation=3, flip=True),
     ),
 }
+_PATCH = {"digits": 4, "mnist": 7, "cifar10": 8}
 # Adversarial training sees the images as they are, but for CIFAR-10's shifts and flips: strong augmentation and a
 # strong adversary together underfit networks of this size.
-_FAST_AT = {
+_ADVERSARIAL: dict[str, dict[str, Any]] = {
     "digits": {"epsilon": 0.2, "augmentation": Augmentation(translation=1), "label_smoothing": 0.0},
     "mnist": {"epsilon": 0.3, "augmentation": Augmentation(), "epochs": 10},
     "cifar10": {"epsilon": 8 / 255, "epochs": 10, "label_smoothing": 0.0},
 }
+_SEVERAL_STEPS: dict[str, dict[str, Any]] = {
+    "digits": {"attack_steps": 7, "step": 0.25},
+    "mnist": {"attack_steps": 10, "step": 0.2},
+    "cifar10": {"attack_steps": 7, "step": 0.25},
+}
+_ADVERSARIES: dict[str, dict[str, Any]] = {"fast_at": {}, "pgd_at": {}, "trades": {"divergence_weight": 6.0}}
 # A fully connected network of a few dozen units fits little: a weaker adversary, and for longer.
-_MLP_FAST_AT = {"digits": {"epsilon": 0.1}, "mnist": {"epsilon": 0.1, "epochs": 20}, "cifar10": {"epsilon": 2 / 255}}
+_MLP_ADVERSARIAL: dict[str, dict[str, Any]] = {
+    "digits": {"epsilon": 0.1},
+    "mnist": {"epsilon": 0.1, "epochs": 20},
+    "cifar10": {"epsilon": 2 / 255},
+}
 
 
 def default_settings(dataset: str, recipe: Recipe) -> TrainingSettings:
     """The settings a model of this recipe is trained with unless its registry entry says otherwise."""
-    settings = _BASE[dataset]
+    settings = replace(_BASE[dataset], seed=recipe.seed)
     if recipe.head == "sigmoid":
         settings = replace(settings, label_smoothing=0.0)
-    if recipe.fast_at:
-        settings = replace(settings, **_FAST_AT[dataset])  # type: ignore[arg-type]
+    if recipe.scrambling or recipe.overlay:
+        settings = replace(settings, negatives=0.5, patch=_PATCH[dataset] if recipe.scrambling else 0)
+    if recipe.activation == "relu_relog":
+        settings = replace(settings, anneal=0.5)
+    if recipe.adversary != "none":
+        settings = replace(settings, **_ADVERSARIAL[dataset], **_ADVERSARIES[recipe.adversary])
+        if recipe.adversary != "fast_at":
+            settings = replace(settings, **_SEVERAL_STEPS[dataset])
         if recipe.hidden:
-            settings = replace(settings, **_MLP_FAST_AT[dataset])  # type: ignore[arg-type]
+            settings = replace(settings, **_MLP_ADVERSARIAL[dataset])
     return settings

@@ -1,0 +1,60 @@
+"""What a loss adds for the size of the units' weights: the reward for wide gaps (`max_fit`), or the ordinary penalties."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robustboard.models.recipe import WeightTerm
+from robustboard.models.units import Elliptical, Spherical
+
+
+def weight_term(network: nn.Module, term: WeightTerm) -> Tensor:
+    """± strength · the mean over the units of ‖w‖₁ / fan-in, or of ‖w‖₂² / fan-in: minus for `max_fit`, which the loss then
+    rewards. A scalar with a graph; 0 where the term has no strength.
+
+    For inputs in the unit box ‖w‖₁ is the range of w·x: the L1 reward asks each unit for a wide gap between its best and its
+    worst input. The weights are those that act: where batch normalisation follows, w · γ / σ, σ as it is, because a normalised
+    unit's own scale has no effect. The output layer has no units and is left out.
+    """
+    sizes = [_sizes(weights, term) for weights in acting_weights(network)] if term.strength else []
+    if not sizes:
+        return torch.zeros(())
+    mean = torch.cat(sizes).mean()
+    return -term.strength * mean if term.max_fit else term.strength * mean
+
+
+def _sizes(weights: Tensor, term: WeightTerm) -> Tensor:
+    flat = weights.flatten(1)
+    return (flat.abs() if term.norm == "l1" else flat.square()).mean(1)
+
+
+def acting_weights(network: nn.Module) -> list[Tensor]:
+    """The weights (units, inputs…) of every layer that batch normalisation follows, times its γ / σ; what stands for them in
+    an elliptical unit are its aᵢ², in a spherical one 1 / n."""
+    found = []
+    for block in network.modules():
+        if isinstance(block, nn.Sequential):
+            pairs = zip(block, list(block)[1:], strict=False)
+            found += [_times(_weights(map_), norm) for map_, norm in pairs if _is_normalised(map_, norm)]
+    return found
+
+
+def _is_normalised(map_: nn.Module, norm: nn.Module) -> bool:
+    return isinstance(map_, nn.Conv2d | nn.Linear | Elliptical | Spherical) and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+
+
+def _weights(map_: nn.Module) -> Tensor:
+    if isinstance(map_, Elliptical):
+        return map_.scale.square()
+    if isinstance(map_, Spherical):
+        return torch.full_like(map_.centre, 1 / map_.fan_in)
+    assert isinstance(map_, nn.Conv2d | nn.Linear)
+    return map_.weight
+
+
+def _times(weights: Tensor, norm: nn.Module) -> Tensor:
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert norm.running_var is not None
+    scale = norm.weight / (norm.running_var.detach() + norm.eps).sqrt()
+    return weights * scale.reshape(-1, *[1] * (weights.dim() - 1))
