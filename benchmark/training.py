@@ -19,7 +19,7 @@ from robustboard.benchmark.datasets import check_dataset_name, load_dataset
 from robustboard.benchmark.environment import choose_device, current_environment
 from robustboard.benchmark.errors import InputError
 from robustboard.models import registry
-from robustboard.models.architectures import build_network
+from robustboard.models.architectures import IMAGE_SHAPES, build_network
 from robustboard.models.recipe import Recipe, RecipeError, parse_recipe
 from robustboard.models.registry import ModelCard
 from robustboard.models.training import TrainingError, TrainingSettings, default_settings, train
@@ -165,6 +165,7 @@ def _store(
         checkpoint=checkpoint.name,
         sha256=registry.save_checkpoint(network, checkpoint),
         parameters=registry.count_parameters(network),
+        multiply_adds=registry.count_multiply_adds(network, IMAGE_SHAPES[dataset_name]),
         clean_accuracy=0.0,
         command=f"robustboard train {shlex.quote(name)}",
         training=settings,

@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from robustboard.models.architectures import build_network, fold_batch_norm
 from robustboard.models.recipe import Head, parse_recipe
@@ -33,7 +34,8 @@ class RegistryError(ValueError):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ModelCard:
-    """One trained model. `clean_accuracy` is on the full test set, in float32, of the checkpoint as stored."""
+    """One trained model. `clean_accuracy` is on the full test set, in float32, of the checkpoint as stored; `multiply_adds` are
+    those of one image's way through its convolutions and linear maps."""
 
     name: str
     dataset: str
@@ -41,6 +43,7 @@ class ModelCard:
     checkpoint: str
     sha256: str
     parameters: int
+    multiply_adds: int
     clean_accuracy: float
     command: str
     training: TrainingSettings
@@ -134,6 +137,15 @@ def weights_sha256(network: nn.Module) -> str:
 def count_parameters(network: nn.Module) -> int:
     """Trainable numbers of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_multiply_adds(network: nn.Module, image_shape: tuple[int, ...]) -> int:
+    """Multiplications, each with its addition, of one image's way through convolutions and linear maps."""
+    was_training = network.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, *image_shape))
+    network.train(was_training)
+    return int(counter.get_total_flops()) // 2
 
 
 def _compact(tensor: Tensor) -> Tensor:

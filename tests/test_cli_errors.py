@@ -97,6 +97,9 @@ def small_run(command: Command, out: Path, *words: str | Path) -> Answer:
         (["--model", "absent.py"], ["write FILE.py:FUNCTION"]),
         (["--model", "robustbench:digits"], ["robustbench:DATASET/THREAT/NAME"]),
         (["--model", "robustbench:cifar10/Linf/Standard"], ["cifar10", "digits"]),
+        (["--model", "torchvision:resnet18"], ["torchvision:NAME@CHECKPOINT"]),
+        (["--model", "torchvision:resnet18@absent.pth"], ["there is no checkpoint 'absent.pth'"]),
+        (["--model", "hub:somebody"], ["write hub:OWNER/NAME"]),
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
 )

@@ -19,7 +19,7 @@ from robustboard.benchmark.training import accuracy
 from robustboard.models import registry
 from robustboard.models.architectures import IMAGE_SHAPES, build_network
 from robustboard.models.recipe import parse_recipe
-from robustboard.models.registry import ModelCard, RegistryError, load_model, read_cards, select_cards
+from robustboard.models.registry import ModelCard, RegistryError, count_multiply_adds, load_model, read_cards, select_cards
 
 CARDS = list(read_cards().values())
 ENTRY = "digits-relu"
@@ -50,6 +50,7 @@ def test_every_entry_describes_its_network(card: ModelCard) -> None:
     assert (parse_recipe(card.recipe).adversary != "none") == (card.training.epsilon > 0)
     network = build_network(card.dataset, parse_recipe(card.recipe))
     assert card.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert card.multiply_adds == count_multiply_adds(network, IMAGE_SHAPES[card.dataset])
     assert 0.1 < card.clean_accuracy <= 1
 
 
@@ -246,7 +247,7 @@ def test_a_network_too_large_for_the_registry_is_not_saved(tmp_path: Path) -> No
 def test_saving_rounds_weights_to_half_precision_and_nothing_else(tmp_path: Path) -> None:
     network = build_network("digits", parse_recipe("relog"))
     sha = registry.save_checkpoint(network, tmp_path / "checkpoints" / f"{ENTRY}.safetensors")
-    card = ModelCard("digits/relog", "digits", "relog", f"{ENTRY}.safetensors", sha, 0, 0.5, "", CARDS[0].training)
+    card = ModelCard("digits/relog", "digits", "relog", f"{ENTRY}.safetensors", sha, 0, 0, 0.5, "", CARDS[0].training)
     loaded = load_model(card, tmp_path, folded=False).state_dict()
     for key, tensor in network.state_dict().items():
         if tensor.dim() > 1:

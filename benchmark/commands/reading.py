@@ -51,10 +51,24 @@ def models_command(as_json: bool) -> None:
         print(json.dumps([asdict(card) for card in cards], indent=1))
         return
     rows = [
-        [card.name, f"{card.parameters:,}", f"{card.clean_accuracy:.2%}", card.head, ",".join(card.tags), card.command]
+        [
+            card.name,
+            f"{card.parameters:,}",
+            f"{card.multiply_adds:,}",
+            f"{card.clean_accuracy:.2%}",
+            card.head,
+            ",".join(card.tags),
+            card.command,
+        ]
         for card in cards
     ]
-    print(tabulate(rows, headers=["model", "parameters", "clean", "head", "tags", "training command"], disable_numparse=True))
+    print(
+        tabulate(
+            rows,
+            headers=["model", "parameters", "multiply-adds", "clean", "head", "tags", "training command"],
+            disable_numparse=True,
+        )
+    )
 
 
 @click.command("attacks")

@@ -9,7 +9,7 @@ import click
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.options import checked_device
 from robustboard.benchmark.training import train_model
-from robustboard.models import registry
+from robustboard.models import plan, registry
 
 
 @click.command("train")
@@ -24,6 +24,7 @@ from robustboard.models import registry
     help="Write entry, checkpoint and curve there instead of into the registry.",
 )
 @click.option("--tag", "tags", multiple=True, help="Tag a new entry, for instance with quick.")
+@click.option("--again", is_flag=True, help="Train those, too, that a glob names and the registry has.")
 def train_command(
     names: tuple[str, ...],
     data: Path | None,
@@ -32,11 +33,21 @@ def train_command(
     epochs: int | None,
     out: Path | None,
     tags: tuple[str, ...],
+    again: bool,
 ) -> None:
-    """Train registry models, NAME like mnist/relog-maxout_4; a run that was cut short goes on at its last epoch."""
+    """Train models, NAME like mnist/relog-maxout_4, or globs over the registry and what is planned for it ('mnist/*-seed_*');
+    a run that was cut short goes on at its last epoch."""
     if epochs is not None and epochs < 1:
         raise InputError(f"--epochs must be at least 1, got {epochs}")
-    for name in names:
-        home = out or registry.HOME
+    home = out or registry.HOME
+    known = registry.read_cards(home)
+    try:
+        chosen = plan.matching(names, known)
+    except ValueError as trouble:
+        raise InputError(str(trouble)) from trouble
+    for name in chosen:
+        if name in known and name not in names and not again:
+            print(f"{name}: is in the registry; --again trains it again")
+            continue
         card = train_model(name, data=data, device=checked_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
         print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")

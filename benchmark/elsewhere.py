@@ -1,0 +1,174 @@
+"""Networks from elsewhere: RobustBench, torchvision, the Hugging Face Hub. Built from what those packages and a checkpoint say.
+
+Each takes a reference's own part ("cifar10/Linf/Standard", "resnet18@weights.safetensors", "owner/name@revision") and returns
+a network for [0, 1] images (N, C, H, W), or raises `ModelFaultError` with the package's reason and the way out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from robustboard.benchmark.datasets import cache_directory
+from robustboard.benchmark.environment import version_of
+from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
+from robustboard.benchmark.judge import first_line
+from robustboard.models.architectures import build_network
+from robustboard.models.recipe import RecipeError, parse_recipe
+
+CLASSES = 10
+
+
+def require(distribution: str, reference: str, extra: str) -> None:
+    """Raise `InputError` unless a package that is an extra of this one is installed."""
+    # torchattacks carries a stump of robustbench along: only the installed distribution counts.
+    if version_of(distribution) == "absent":
+        raise InputError(f"--model {reference!r} needs the package {distribution}: pip install 'robustboard[{extra}]'")
+
+
+class Normalised(nn.Module):
+    """A network behind the normalisation it was trained with: (x − mean) / std, channel by channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits
+
+
+class ThreeChannels(nn.Module):
+    """A network for coloured images, shown grey ones as the same in red, green and blue."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images.expand(-1, 3, -1, -1))
+        return logits
+
+
+def robustbench_network(dataset: str, threat: str, name: str) -> nn.Module:
+    """RobustBench's `load_model`, its checkpoints kept in the cache of this program."""
+    folder = cache_directory().parent / "robustbench"
+    try:
+        network = _import_robustbench().load_model(model_name=name, model_dir=str(folder), dataset=dataset, threat_model=threat)
+    except Exception as trouble:
+        raise ModelFaultError(
+            f"robustbench could not load {dataset}/{threat}/{name} ({type(trouble).__name__}: {first_line(trouble)}); "
+            f"it downloads its checkpoints: try where there is a network, or put the file into {folder}/{dataset}/{threat}/"
+        ) from trouble
+    if not isinstance(network, nn.Module):
+        raise ModelFaultError(f"robustbench returned {type(network).__name__} for {name}; an nn.Module is wanted")
+    return network
+
+
+def _import_robustbench() -> ModuleType:
+    importlib.import_module("robustboard.torchvision_compatibility")
+    # robustbench 1.1.1 imports `autoattack`; what its requirements install is the same code under the name `pyautoattack`.
+    if importlib.util.find_spec("autoattack") is None:
+        for part in ("", ".state"):
+            sys.modules[f"autoattack{part}"] = importlib.import_module(f"pyautoattack{part}")
+    return importlib.import_module("robustbench.utils")
+
+
+def torchvision_network(reference: str) -> nn.Module:
+    """`NAME@FILE`: torchvision's network NAME with ten classes and the weights of a .safetensors or .pth file. It takes the
+    images as they are, grey ones in three channels alike."""
+    name, _, file = reference.partition("@")
+    if not name or not file:
+        raise InputError(f"--model 'torchvision:{reference}' does not read: write torchvision:NAME@CHECKPOINT")
+    return ThreeChannels(_filled(_torchvision_skeleton(name), Path(file)))
+
+
+def _torchvision_skeleton(name: str) -> nn.Module:
+    importlib.import_module("robustboard.torchvision_compatibility")
+    models = importlib.import_module("torchvision.models")
+    if name not in models.list_models(module=models):
+        raise InputError(f"torchvision has no classifier {name!r}{suggest(name, models.list_models(module=models))}")
+    network: nn.Module = models.get_model(name, weights=None, num_classes=CLASSES)
+    return network
+
+
+def _filled(network: nn.Module, path: Path) -> nn.Module:
+    """The network with a checkpoint's weights; a .pth file may hold nothing but tensors."""
+    if not path.is_file():
+        raise ModelFaultError(f"there is no checkpoint {path}")
+    try:
+        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError, OSError, TypeError, ValueError, AttributeError) as trouble:
+        raise ModelFaultError(f"checkpoint {path} does not fit {type(network).__name__}: {first_line(trouble)}") from trouble
+    except Exception as trouble:  # a damaged pickle can make the reader raise anything
+        raise ModelFaultError(f"checkpoint {path} does not read ({type(trouble).__name__}): {first_line(trouble)}") from trouble
+    return network
+
+
+class HubConfig(BaseModel):
+    """`config.json` of a Hub repository: a `recipe` of this project for a `dataset`, or a network of `torchvision`; and what
+    its images are normalised by, if they are."""
+
+    model_config = ConfigDict(extra="ignore")
+    dataset: str
+    recipe: str = ""
+    torchvision: str = ""
+    mean: list[float] = []
+    std: list[float] = []
+
+
+def hub_network(reference: str, dataset: str) -> nn.Module:
+    """`OWNER/NAME[@REVISION]`: a repository with `config.json` (see `HubConfig`) and `model.safetensors`."""
+    repository, _, revision = reference.partition("@")
+    hub = importlib.import_module("huggingface_hub")
+    files = {}
+    for file in ("config.json", "model.safetensors"):
+        try:
+            files[file] = Path(hub.hf_hub_download(repository, file, revision=revision or None))
+        except Exception as trouble:
+            raise ModelFaultError(
+                f"the Hub did not give {file} of {repository} ({type(trouble).__name__}: {first_line(trouble)}): "
+                "try where there is a network; what was downloaded once is found without"
+            ) from trouble
+    config = _hub_config(files["config.json"], repository)
+    if config.dataset != dataset:
+        raise InputError(f"{repository} is a {config.dataset} model, the run is on {dataset}: give --dataset {config.dataset}")
+    network = _filled(_hub_skeleton(config, repository), files["model.safetensors"])
+    seen = Normalised(network, config.mean, config.std) if config.mean else network
+    return ThreeChannels(seen) if config.torchvision else seen
+
+
+def _hub_config(path: Path, repository: str) -> HubConfig:
+    try:
+        config = HubConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, ValidationError) as trouble:
+        raise ModelFaultError(f"config.json of {repository} does not read: {first_line(trouble)}") from trouble
+    if bool(config.recipe) == bool(config.torchvision):
+        raise ModelFaultError(f"config.json of {repository} must name either a recipe or a torchvision network")
+    if len(config.mean) != len(config.std) or (config.mean and len(config.mean) not in (1, 3)):
+        raise ModelFaultError(f"config.json of {repository}: mean and std need one number, or one a channel")
+    return config
+
+
+def _hub_skeleton(config: HubConfig, repository: str) -> nn.Module:
+    if config.torchvision:
+        return _torchvision_skeleton(config.torchvision)
+    try:
+        return build_network(config.dataset, parse_recipe(config.recipe))
+    except (RecipeError, KeyError) as trouble:
+        raise ModelFaultError(f"config.json of {repository}: {trouble}") from trouble

@@ -1,0 +1,69 @@
+"""A function in a file of the user's own: imported so that what it imports is hers, called, and its answer looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
+from robustboard.benchmark.judge import first_line
+
+_user_modules: dict[str, str] = {}
+"""Modules that came from folders of users' files -> the folder."""
+
+
+def call(path: Path, function: str) -> nn.Module:
+    """Run the user's file as a module of its own and call her function."""
+    module = _import_file(path)
+    build = getattr(module, function, None)
+    if not callable(build):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise ModelFaultError(f"--model: {path} has no function {function!r}{suggest(function, known)}")
+    try:
+        network = build()
+    except (Exception, SystemExit) as trouble:
+        raise ModelFaultError(f"{path}:{function} raised {type(trouble).__name__}: {first_line(trouble)}") from trouble
+    if not isinstance(network, nn.Module):
+        raise ModelFaultError(f"{path}:{function} returned {type(network).__name__}; an nn.Module is wanted")
+    return network
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Her folder comes first on the import path and modules of another user's folder are forgotten, so that her own
+    packages, whatever their names, are the ones found."""
+    folder = str(path.resolve().parent)
+    for name in [name for name, home in _user_modules.items() if home != folder]:
+        del _user_modules[name]
+        sys.modules.pop(name, None)
+    sys.path[:] = [folder, *(place for place in sys.path if place != folder)]
+    name = f"robustboard_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--model: {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    before = set(sys.modules)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as trouble:
+        raise ModelFaultError(f"--model: {path} raised {type(trouble).__name__} on import: {first_line(trouble)}") from trouble
+    finally:
+        loaded = {name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}
+        hers = [name for name, file in loaded.items() if file.startswith(folder) and "site-packages" not in file]
+        _user_modules.update(dict.fromkeys(hers, folder))
+    return module
+
+
+def code_of(path: Path) -> str:
+    """A hash of the user's own modules that the file imported; known once `call` has run."""
+    folder = str(path.resolve().parent)
+    files = sorted({sys.modules[name].__file__ or "" for name, home in _user_modules.items() if home == folder})
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(Path(file).read_bytes() if Path(file).is_file() else b"")
+    return digest.hexdigest()

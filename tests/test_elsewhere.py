@@ -1,0 +1,158 @@
+"""Models from other packages, each through the installed package with a checkpoint of our own making."""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import robustboard.torchvision_compatibility
+from conftest import ROOT, Command
+from robustboard.benchmark.errors import InputError, ModelFaultError
+from robustboard.benchmark.results import read_cell
+from robustboard.benchmark.subjects import user_subject
+from robustboard.models.architectures import build_network
+from robustboard.models.recipe import parse_recipe
+
+assert robustboard.torchvision_compatibility
+NETWORK = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of a small torchvision network with ten classes."""
+    from torchvision.models import get_model  # noqa: PLC0415  (torch beside it may need help first)
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(get_model(NETWORK, weights=None, num_classes=10).state_dict(), path)
+    return path
+
+
+def test_a_torchvision_network_is_attacked(command: Command, checkpoint: Path, tmp_path: Path) -> None:
+    words = ["--dataset", "digits", "--n", "4", "--attacks", "fgsm", "--device", "cpu", "--out", tmp_path]
+    answer = command("run", *words, "--model", f"torchvision:{NETWORK}@{checkpoint}")
+    assert answer.code == 0, answer.err
+    (path,) = tmp_path.rglob("fgsm.json")
+    cell = read_cell(path)
+    assert cell.model.name == f"torchvision.{NETWORK}.small"
+    assert cell.model.source.startswith(f"torchvision:{NETWORK}@small.safetensors (sha256 ")
+
+
+def test_a_pickled_checkpoint_may_hold_tensors_only(checkpoint: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    torch.save(load_file(checkpoint), tmp_path / "plain.pth")
+    network = user_subject(f"torchvision:{NETWORK}@{tmp_path / 'plain.pth'}", "digits", "softmax").build()
+    assert network.eval()(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+    (tmp_path / "evil.pth").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(ModelFaultError, match="does not read"):
+        user_subject(f"torchvision:{NETWORK}@{tmp_path / 'evil.pth'}", "digits", "softmax").build()
+
+
+def test_what_torchvision_does_not_have_or_does_not_fit_is_said(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no classifier 'shuflenet_v2_x0_5'"):
+        user_subject(f"torchvision:shuflenet_v2_x0_5@{checkpoint}", "digits", "softmax").build()
+    with pytest.raises(ModelFaultError, match="does not fit"):
+        user_subject(f"torchvision:resnet18@{checkpoint}", "digits", "softmax").build()
+    with pytest.raises(InputError, match="there is no checkpoint"):
+        user_subject(f"torchvision:resnet18@{tmp_path / 'absent.safetensors'}", "digits", "softmax")
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """The two addresses of a repository that a download asks for."""
+
+    files: dict[str, bytes] = {}  # noqa: RUF012  (set by the fixture, read by the server's threads)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        content = self.files.get(self.path.split("?")[0])
+        self.send_response(200 if content is not None else 404)
+        if content is None:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", f'"{hash(self.path) & 0xFFFFFFFF:x}"')
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+        if body and content is not None:
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *words: object) -> None:
+        """Say nothing."""
+
+
+def repository(config: dict[str, object], folder: Path) -> dict[str, bytes]:
+    torch.manual_seed(0)
+    network = build_network("digits", parse_recipe("relu-mlp_8"))
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    where = "/someone/tiny/resolve/main/"
+    return {
+        where + "config.json": json.dumps(config).encode(),
+        where + "model.safetensors": (folder / "weights.safetensors").read_bytes(),
+    }
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[str]:
+    """The address of a Hub that has one repository."""
+    config = {"dataset": "digits", "recipe": "relu-mlp_8", "mean": [0.5], "std": [0.25], "architectures": ["ignored"]}
+    Hub.files = repository(config, tmp_path)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+needs_hub = pytest.mark.skipif(
+    importlib.util.find_spec("huggingface_hub") is None, reason="huggingface_hub is not installed: make libraries"
+)
+
+
+def run_from_hub(endpoint: str, home: Path, out: Path, dataset: str = "digits") -> subprocess.CompletedProcess[str]:
+    words = ["run", "--dataset", dataset, "--n", "4", "--attacks", "fgsm", "--device", "cpu", "--model", "hub:someone/tiny"]
+    return subprocess.run(
+        [sys.executable, "-c", "from robustboard.benchmark.cli import main; main()", *words, "--out", str(out)],
+        cwd=ROOT,
+        env={**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@needs_hub
+def test_a_repository_of_the_hub_is_attacked_and_found_again_without_a_network(hub: str, tmp_path: Path) -> None:
+    answer = run_from_hub(hub, tmp_path / "home", tmp_path / "out")
+    assert answer.returncode == 0, answer.stderr
+    (path,) = (tmp_path / "out").rglob("fgsm.json")
+    cell = read_cell(path)
+    assert cell.model.name == "hub.someone.tiny"
+    assert cell.model.parameters == 64 * 8 + 2 * 8 + 8 * 10 + 10
+    nowhere = "http://127.0.0.1:9"
+    again = run_from_hub(nowhere, tmp_path / "home", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+
+
+@needs_hub
+def test_without_a_network_and_without_a_copy_the_way_out_is_said(tmp_path: Path) -> None:
+    answer = run_from_hub("http://127.0.0.1:9", tmp_path / "home", tmp_path / "out")
+    assert answer.returncode != 0
+    assert "the Hub did not give config.json of someone/tiny" in answer.stderr
+    assert "try where there is a network" in answer.stderr
+    assert "Traceback" not in answer.stderr

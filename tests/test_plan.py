@@ -1,0 +1,47 @@
+"""What the registry is to hold: names that parse, networks that can be built, sizes that are fair."""
+
+from __future__ import annotations
+
+import pytest
+
+from robustboard.models.architectures import build_network
+from robustboard.models.plan import ABLATIONS, SEEDS, SIZES, matching, planned
+from robustboard.models.recipe import parse_recipe
+from robustboard.models.registry import MAXIMUM_CHECKPOINT_BYTES, count_parameters
+from robustboard.models.training import default_settings
+
+
+@pytest.mark.parametrize("name", planned())
+def test_every_planned_model_can_be_built_and_stored(name: str) -> None:
+    dataset, recipe = name.split("/")
+    assert str(parse_recipe(recipe)) == recipe
+    parameters = count_parameters(build_network(dataset, parse_recipe(recipe)))
+    assert 2 * parameters <= MAXIMUM_CHECKPOINT_BYTES, "half precision"
+    if recipe in ABLATIONS[dataset]:
+        assert parameters <= 1.25 * count_parameters(build_network(dataset, parse_recipe("relu")))
+
+
+def test_an_ablation_is_trained_on_one_schedule() -> None:
+    for dataset, names in ABLATIONS.items():
+        plain = default_settings(dataset, parse_recipe("relu"))
+        for name in names:
+            told = default_settings(dataset, parse_recipe(name))
+            assert (told.epochs, told.batch_size, told.augmentation) == (plain.epochs, plain.batch_size, plain.augmentation)
+
+
+def test_the_plan_has_the_sizes_and_seeds_it_names() -> None:
+    assert len(ABLATIONS["mnist"]) == 4 + 3 * 8
+    assert len(ABLATIONS["cifar10"]) == 10
+    counts = [count_parameters(build_network("mnist", parse_recipe(name))) for name in SIZES]
+    assert counts == sorted(counts)
+    assert counts[0] < 2000
+    assert len(SEEDS) == 10
+    assert {default_settings("mnist", parse_recipe(name)).seed for name in SEEDS[:5]} == set(range(5))
+
+
+def test_globs_mean_the_registry_and_the_plan_and_names_themselves() -> None:
+    assert matching(["mnist/relu-seed_*"], []) == [f"mnist/relu-seed_{n}" for n in range(1, 5)]
+    assert matching(["digits/*", "mnist/relu"], ["digits/relu"]) == ["digits/relu", "mnist/relu"]
+    assert matching(["mnist/relu-mlp_7"], []) == ["mnist/relu-mlp_7"]
+    with pytest.raises(ValueError, match="matches 'imagenet"):
+        matching(["imagenet/*"], [])
