@@ -51,5 +51,6 @@ for command in (
     grading.canaries_command,
     grading.peers_command,
     training.train_command,
+    training.add_command,
 ):
     cli.add_command(command)

@@ -94,7 +94,7 @@ def torchvision_network(reference: str) -> nn.Module:
     name, _, file = reference.partition("@")
     if not name or not file:
         raise InputError(f"--model 'torchvision:{reference}' does not read: write torchvision:NAME@CHECKPOINT")
-    return ThreeChannels(_filled(_torchvision_skeleton(name), Path(file)))
+    return ThreeChannels(filled(_torchvision_skeleton(name), Path(file)))
 
 
 def _torchvision_skeleton(name: str) -> nn.Module:
@@ -106,8 +106,9 @@ def _torchvision_skeleton(name: str) -> nn.Module:
     return network
 
 
-def _filled(network: nn.Module, path: Path) -> nn.Module:
-    """The network with a checkpoint's weights; a .pth file may hold nothing but tensors."""
+def filled(network: nn.Module, path: Path) -> nn.Module:
+    """The network with the weights of a .safetensors or .pth file, which may hold nothing but tensors. Raises
+    `ModelFaultError` where there is none, or it does not read or fit."""
     if not path.is_file():
         raise ModelFaultError(f"there is no checkpoint {path}")
     try:
@@ -148,7 +149,7 @@ def hub_network(reference: str, dataset: str) -> nn.Module:
     config = _hub_config(files["config.json"], repository)
     if config.dataset != dataset:
         raise InputError(f"{repository} is a {config.dataset} model, the run is on {dataset}: give --dataset {config.dataset}")
-    network = _filled(_hub_skeleton(config, repository), files["model.safetensors"])
+    network = filled(_hub_skeleton(config, repository), files["model.safetensors"])
     seen = Normalised(network, config.mean, config.std) if config.mean else network
     return ThreeChannels(seen) if config.torchvision else seen
 

@@ -40,10 +40,10 @@ def train_model(
 
     The settings are the entry's where there is one, else the recipe's defaults; `seed` and `epochs` override them.
     """
-    dataset_name, recipe = _parse_name(name)
+    dataset_name, recipe = parse_name(name)
     known = registry.read_cards(home).get(name) or registry.read_cards().get(name)
     _require_writable(home)
-    settings = known.training if known else default_settings(dataset_name, recipe)
+    settings = (known.training if known else None) or default_settings(dataset_name, recipe)
     settings = replace(settings, seed=settings.seed if seed is None else seed, epochs=epochs or settings.epochs)
     data_set = load_dataset(dataset_name, "train", data)
     torch.manual_seed(settings.seed)
@@ -102,7 +102,8 @@ def _require_writable(home: Path) -> None:
         raise InputError(f"cannot write below {home}: {trouble.strerror}; choose another folder with --out") from trouble
 
 
-def _parse_name(name: str) -> tuple[str, Recipe]:
+def parse_name(name: str) -> tuple[str, Recipe]:
+    """Data set and recipe of "mnist/relu". Raises `InputError` where either does not read."""
     dataset_name, _, recipe_name = name.partition("/")
     check_dataset_name(dataset_name)
     try:
@@ -154,7 +155,7 @@ def _store(
     known: ModelCard | None,
     tags: tuple[str, ...],
 ) -> ModelCard:
-    dataset_name, recipe = _parse_name(name)
+    dataset_name, recipe = parse_name(name)
     stem = name.replace("/", "-")
     checkpoint = home / "checkpoints" / f"{stem}.safetensors"
     network = network.float().cpu()
@@ -173,8 +174,7 @@ def _store(
         references=known.references if known else _references(recipe),
     )
     test = load_dataset(dataset_name, "test", data)
-    card = replace(card, clean_accuracy=round(accuracy(registry.load_model(card, home), test.images, test.labels), 5))
-    registry.write_card(card, home)
+    card = registry.recorded(card, round(accuracy(registry.load_model(card, home), test.images, test.labels), 5), home)
     log = {
         "name": name,
         "settings": asdict(settings),

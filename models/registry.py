@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ class RegistryError(ValueError):
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ModelCard:
     """One trained model. `clean_accuracy` is on the full test set, in float32, of the checkpoint as stored; `multiply_adds` are
-    those of one image's way through its convolutions and linear maps."""
+    those of one image's way through its convolutions and linear maps, `training` what it was trained with, None for one that
+    was trained elsewhere."""
 
     name: str
     dataset: str
@@ -46,7 +47,7 @@ class ModelCard:
     multiply_adds: int
     clean_accuracy: float
     command: str
-    training: TrainingSettings
+    training: TrainingSettings | None = None
     tags: list[str] = field(default_factory=list)
     references: list[str] = field(default_factory=list)
 
@@ -115,8 +116,15 @@ def write_card(card: ModelCard, home: Path = HOME) -> Path:
     """Write the entry as TOML and return where."""
     path = home / "registry" / f"{card.stem}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(tomli_w.dumps(asdict(card)), encoding="utf-8")
+    path.write_text(tomli_w.dumps({key: value for key, value in asdict(card).items() if value is not None}), encoding="utf-8")
     return path
+
+
+def recorded(card: ModelCard, clean_accuracy: float, home: Path = HOME) -> ModelCard:
+    """The entry with the clean accuracy that its stored checkpoint has, written."""
+    card = replace(card, clean_accuracy=clean_accuracy)
+    write_card(card, home)
+    return card
 
 
 def file_sha256(path: Path) -> str:

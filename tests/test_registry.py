@@ -47,6 +47,7 @@ def checkpoint(home: Path) -> Path:
 def test_every_entry_describes_its_network(card: ModelCard) -> None:
     assert card.name == f"{card.dataset}/{card.recipe}"
     assert card.dataset in DATASETS
+    assert card.training is not None
     assert (parse_recipe(card.recipe).adversary != "none") == (card.training.epsilon > 0)
     network = build_network(card.dataset, parse_recipe(card.recipe))
     assert card.parameters == sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""`train`: registry models, by their own recipes."""
+"""`train` and `add`: registry models, by their own recipes, or from a checkpoint trained elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from robustboard.benchmark.adding import add_model
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.options import checked_device
 from robustboard.benchmark.training import train_model
@@ -51,3 +52,19 @@ def train_command(
             continue
         card = train_model(name, data=data, device=checked_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
         print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")
+
+
+@click.command("add")
+@click.argument("name")
+@click.option(
+    "--from", "checkpoint", type=click.Path(path_type=Path), required=True, help=".safetensors, or .pth of tensors only."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with the test data; the only place looked at.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write entry and checkpoint there instead of into the registry.")
+@click.option("--tag", "tags", multiple=True, help="Tag the entry, for instance with quick.")
+def add_command(name: str, checkpoint: Path, data: Path | None, out: Path | None, tags: tuple[str, ...]) -> None:
+    """Put a checkpoint trained elsewhere into the registry as NAME, like mnist/relog-maxout_4, after looking at it: clean
+    accuracy, the same answer twice and beside other images, a gradient, images in [0, 1], logits."""
+    home = out or registry.HOME
+    card = add_model(name, checkpoint, data=data, home=home, tags=tags)
+    print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")

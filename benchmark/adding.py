@@ -1,0 +1,93 @@
+"""`robustboard add`: a checkpoint of a known recipe becomes a registry entry, once it has been looked at."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from robustboard.attacks.attack import logits_and_gradient
+from robustboard.attacks.losses import margin
+from robustboard.benchmark.datasets import CLASSES, Dataset, load_dataset
+from robustboard.benchmark.elsewhere import filled
+from robustboard.benchmark.errors import InputError, ModelFaultError
+from robustboard.benchmark.judge import ask, look_clean, prepared
+from robustboard.benchmark.statistics import is_chance
+from robustboard.benchmark.training import parse_name
+from robustboard.models import registry
+from robustboard.models.architectures import IMAGE_SHAPES, build_network
+from robustboard.models.registry import ModelCard
+
+LOOKED_AT = 1000
+"""How many test images the checks look at; the clean accuracy is on all."""
+SCALES = {"times 255": (0.0, 1 / 255), "as (x - 0.5) / 0.5": (0.5, 0.5), "as (x - 0.1307) / 0.3081": (0.1307, 0.3081)}
+"""What images are often made into before a network sees them: mean and deviation."""
+BETTER = 0.05
+"""By how much a network has to be better on such images to be one that was trained on them."""
+
+
+def add_model(name: str, checkpoint: Path, *, data: Path | None, home: Path, tags: Sequence[str] = ()) -> ModelCard:
+    """Write checkpoint and entry of `name` ("mnist/relog") under `home`, the weights taken from a .safetensors or .pth file.
+
+    Raises `InputError` for a name that is taken or no recipe, and `ModelFaultError` where the weights do not fit, answer no
+    better than chance, answer differently a second time or beside other images, have no gradient anywhere, or want images in
+    another range than [0, 1].
+    """
+    dataset, recipe = parse_name(name)
+    if name in registry.read_cards(home):
+        raise InputError(f"the registry has a {name!r} already: give a seed of its own (…-seed_1), or remove the entry")
+    test = load_dataset(dataset, "test", data)
+    network = filled(build_network(dataset, recipe), checkpoint)
+    with prepared(network, torch.device("cpu")) as ready:
+        clean = look_clean(ready, test.images, test.labels, recipe.head)
+        if clean.output != "logits":
+            raise ModelFaultError(f"{name} answers with {clean.output}: logits are wanted")
+        check(name, ready, test.select(range(min(LOOKED_AT, len(test.labels)))))
+    stem = name.replace("/", "-")
+    path = home / "checkpoints" / f"{stem}.safetensors"
+    card = ModelCard(
+        name=name,
+        dataset=dataset,
+        recipe=str(recipe),
+        checkpoint=path.name,
+        sha256=registry.save_checkpoint(network, path),
+        parameters=registry.count_parameters(network),
+        multiply_adds=registry.count_multiply_adds(network, IMAGE_SHAPES[dataset]),
+        clean_accuracy=0.0,
+        command=f"robustboard add {shlex.quote(name)} --from {shlex.quote(checkpoint.name)}",
+        tags=list(tags),
+    )
+    stored = registry.load_model(card, home)
+    right = look_clean(stored, test.images, test.labels, recipe.head).correct
+    return registry.recorded(card, round(float(right.float().mean()), 5), home)
+
+
+def check(name: str, network: nn.Module, examples: Dataset) -> None:
+    """Raise `ModelFaultError` for the first thing that would make every number about the network doubtful."""
+    images, labels = examples.images, examples.labels
+    answers = ask(network, images)
+    right = _right(answers, labels)
+    for words, (mean, deviation) in SCALES.items():
+        changed = _right(ask(network, (images - mean) / deviation), labels)
+        if changed > right + BETTER * len(labels):
+            raise ModelFaultError(
+                f"{name} is right on {right} of {len(labels)} images in [0, 1] and on {changed} {words}: "
+                "it was trained on those; put the normalisation into its first layer, or attack it by FILE.py:FUNCTION"
+            )
+    if is_chance(right, len(labels), CLASSES):
+        raise ModelFaultError(f"{name} is right on {right} of {len(labels)} images, no better than chance")
+    if not torch.equal(answers, ask(network, images)):
+        raise ModelFaultError(f"{name} answers the same images differently a second time: it cannot be attacked repeatably")
+    alone = torch.cat([ask(network, image[None]) for image in images[:16]])
+    if float((alone - answers[:16]).abs().max()) > 1e-3 * float(answers.abs().max()):
+        raise ModelFaultError(f"{name} answers an image differently beside other images: is a layer in training mode?")
+    _, _, gradient = logits_and_gradient(network, images[:100], lambda logits: margin(logits, labels[:100]))
+    if not bool(gradient.flatten(1).any()):
+        raise ModelFaultError(f"the gradient of {name} is 0 on every image: attacks that climb it would find nothing")
+
+
+def _right(logits: Tensor, labels: Tensor) -> int:
+    return int((margin(logits, labels) < 0).sum())

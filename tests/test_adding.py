@@ -1,0 +1,103 @@
+"""`robustboard add`: what is fit becomes an entry that a run can attack; what would make numbers doubtful is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from conftest import Command
+from robustboard.benchmark.adding import add_model, check
+from robustboard.benchmark.datasets import load_dataset
+from robustboard.benchmark.errors import InputError, ModelFaultError
+from robustboard.models import registry
+from robustboard.models.registry import HOME, load_model, read_cards
+
+TRAINED = HOME / "checkpoints" / "digits-relu.safetensors"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A checkpoint of digits/relu in single precision, as someone else would hold it."""
+    path = tmp_path / "mine.safetensors"
+    save_file({key: tensor.float() for key, tensor in load_file(TRAINED).items()}, path)
+    return path
+
+
+def test_a_checkpoint_becomes_an_entry_that_loads_back(command: Command, weights: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    answer = command("add", "digits/relu-seed_7", "--from", weights, "--out", home, "--tag", "quick")
+    assert answer.code == 0, answer.err
+    card = read_cards(home)["digits/relu-seed_7"]
+    mine = read_cards()["digits/relu"]
+    assert (card.parameters, card.multiply_adds, card.clean_accuracy) == (
+        mine.parameters,
+        mine.multiply_adds,
+        mine.clean_accuracy,
+    )
+    assert card.training is None
+    assert card.tags == ["quick"]
+    images = load_dataset("digits", "test").images[:50]
+    with torch.no_grad():
+        assert torch.equal(load_model(card, home)(images), load_model("digits/relu")(images))
+    refused = command("add", "digits/relu-seed_7", "--from", weights, "--out", home)
+    assert refused.code == 2
+    assert "has a 'digits/relu-seed_7' already" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("digits/tanh", "no activation"), ("digit/relu", "did you mean 'digits'"), ("digits/relu-mlp_8", "does not fit")],
+)
+def test_a_name_that_is_no_recipe_or_another_is_refused(weights: Path, tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises((InputError, ModelFaultError), match=said):
+        add_model(name, weights, data=None, home=tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_untrained_network_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = {
+        key: torch.randn_like(tensor.float()).abs() for key, tensor in load_file(TRAINED).items() if tensor.is_floating_point()
+    }
+    whole = {**load_file(TRAINED), **tensors}
+    save_file(whole, tmp_path / "noise.safetensors")
+    with pytest.raises(ModelFaultError, match="no better than chance"):
+        add_model("digits/relu-seed_7", tmp_path / "noise.safetensors", data=None, home=tmp_path / "home")
+
+
+class Around(nn.Module):
+    """digits/relu with something done to its images before and to its logits after."""
+
+    def __init__(self, before: object = None, after: object = None) -> None:
+        super().__init__()
+        self.network = registry.load_model("digits/relu")
+        self.before, self.after = before or (lambda images: images), after or (lambda logits: logits)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.after(self.network(self.before(images)))  # type: ignore[operator,no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (lambda: Around(after=lambda logits: logits + 1e-4 * torch.randn_like(logits)), "differently a second time"),
+        (lambda: Around(after=lambda logits: logits + logits.std(0)), "beside other images"),
+        (lambda: Around(before=lambda images: images.detach().round() + 0 * images), "gradient"),
+        (lambda: Around(before=lambda images: 0.5 * images + 0.5), "x - 0.5"),
+        (lambda: Around(before=lambda images: images / 255), "times 255"),
+    ],
+    ids=["random", "batch", "flat", "normalised", "bytes"],
+)
+def test_what_would_make_every_number_doubtful_is_refused(network: object, said: str) -> None:
+    with pytest.raises(ModelFaultError, match=said):
+        check("mine", network().eval(), load_dataset("digits", "test"))  # type: ignore[operator]
+
+
+def test_every_model_of_the_registry_would_be_let_in() -> None:
+    for name in read_cards():
+        if name.startswith("digits/"):
+            check(name, load_model(name), load_dataset("digits", "test"))
