@@ -45,6 +45,8 @@ for command in (
     making.certify_command,
     reading.report_command,
     reading.compare_command,
+    reading.ablation_command,
+    reading.claims_command,
     reading.models_command,
     reading.attacks_command,
     reading.protocols_command,

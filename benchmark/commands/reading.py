@@ -13,7 +13,10 @@ from tabulate import tabulate
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.commands.folders import leaderboards
-from robustboard.benchmark.report.publish import Published, publish
+from robustboard.benchmark.report import ablation, claims
+from robustboard.benchmark.report.board import Board
+from robustboard.benchmark.report.publish import Published, publish, read_boards
+from robustboard.benchmark.results import write_atomically
 from robustboard.models import registry
 
 
@@ -40,6 +43,33 @@ def compare_command(a: str, b: str, results: Path | None) -> None:
     from robustboard.benchmark.report.compare import compare  # noqa: PLC0415  (only this command needs it)
 
     print(compare(a, b, results or leaderboards() / "results" / "standard"), end="")
+
+
+@click.command("ablation")
+@click.option("--write", type=click.Path(path_type=Path), help="Also write the page to this file.")
+def ablation_command(write: Path | None) -> None:
+    """The logs' ablation tables, from the committed cells of standard."""
+    _page(ablation.page(_committed(), registry.read_cards()), write)
+
+
+@click.command("claims")
+@click.option("--write", type=click.Path(path_type=Path), help="Also write the page to this file.")
+def claims_command(write: Path | None) -> None:
+    """What the logs claimed, and what the committed cells of standard say to it."""
+    _page(claims.page(_committed()), write)
+
+
+def _committed() -> list[Board]:
+    boards, troubles = read_boards([leaderboards() / "results" / "standard"])
+    for trouble in troubles:
+        print(f"left alone: {trouble}", file=sys.stderr)
+    return boards
+
+
+def _page(text: str, write: Path | None) -> None:
+    print(text)
+    if write is not None:
+        write_atomically(write, text)
 
 
 @click.command("models")

@@ -9,7 +9,7 @@ from pathlib import Path
 from robustboard.benchmark.canaries.grades import find_grades
 from robustboard.benchmark.certify.record import read_certificates
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.report.board import make_boards
+from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.tables import render
 from robustboard.benchmark.results import read_folder, read_manifests, write_atomically
 
@@ -30,20 +30,7 @@ def publish(folders: Sequence[Path], style: str, write: Path | None = None, into
 
     Raises `InputError` when there is nothing to report.
     """
-    cells, troubles, manifests, certificates = [], [], [], []
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {folder}: name one that robustboard run wrote")
-        found, unread = read_folder(folder)
-        cells += found
-        troubles += unread
-        plans, unread = read_manifests(folder)
-        manifests += plans
-        troubles += unread
-        proofs, unread = read_certificates(folder)
-        certificates += proofs
-        troubles += unread
-    boards = make_boards(cells, manifests, certificates)
+    boards, troubles = read_boards(folders)
     if not boards:
         told = f" ({'; '.join(troubles)})" if troubles else ""
         raise InputError(f"there is nothing to report in {', '.join(map(str, folders))}{told}")
@@ -57,6 +44,25 @@ def publish(folders: Sequence[Path], style: str, write: Path | None = None, into
     for path in into:
         write_atomically(path, _between_marks(path, render(boards, "markdown", grades)))
     return Published(render(boards, style, grades), troubles)
+
+
+def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:
+    """The boards of everything readable below the folders, and one sentence a file that could not be read. Raises `InputError`
+    for a folder that is not there, and for cells that cannot stand in one table."""
+    cells, troubles, manifests, certificates = [], [], [], []
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}: name one that robustboard run wrote")
+        found, unread = read_folder(folder)
+        cells += found
+        troubles += unread
+        plans, unread = read_manifests(folder)
+        manifests += plans
+        troubles += unread
+        proofs, unread = read_certificates(folder)
+        certificates += proofs
+        troubles += unread
+    return make_boards(cells, manifests, certificates), troubles
 
 
 def _between_marks(path: Path, text: str) -> str:

@@ -17,6 +17,7 @@ from robustboard.benchmark.report.optimality import optimalities
 from robustboard.benchmark.statistics import wilson
 
 ABSENT = "missing"
+CASCADE_OF = {"linf": "worst_case", "l2": "worst_case_l2"}
 LEGEND = (
     "Robust accuracy in %, with Wilson's 95 % interval. **Every robust accuracy is an upper bound**: a stronger attack can only "
     "lower it. Worst case: per example over the attacks of that norm, which jsma (L0) is not among, and the stronger ones that a "
@@ -46,8 +47,8 @@ def _render_board(board: Board, style: str, grades: Sequence[Grade]) -> str:
     rows = [_cells(row, board) for row in board.rows]
     rows += [_grade_cells(board, grades, len(rows[0]))] if rows and _graded(board, grades) else []
     if rows and markdown:
-        escaped = [[_escaped(cell) for cell in row] for row in rows]
-        table = tabulate(escaped, headers=_headers(board), tablefmt="github", disable_numparse=True)
+        safe = [[escaped(cell) for cell in row] for row in rows]
+        table = tabulate(safe, headers=_headers(board), tablefmt="github", disable_numparse=True)
     elif rows:
         table = _stacked(_headers(board), rows, width)
     if rows:
@@ -71,7 +72,7 @@ def _optimality_lines(board: Board, style: str) -> list[str]:
     if not names:
         return []
     cells = [
-        [_escaped(model), *(f"{values[name]:.3f}" if name in values else "–" for name in names)]
+        [escaped(model), *(f"{values[name]:.3f}" if name in values else "–" for name in names)]
         for model, values in rows.items()
         if values
     ]
@@ -134,7 +135,7 @@ def _budgets(board: Board) -> list[str]:
     return [" · ".join(parts), ""]
 
 
-def _escaped(cell: str) -> str:
+def escaped(cell: str) -> str:
     """A cell that a Markdown table shows as it is, whatever a model is called."""
     return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|")
 
@@ -176,37 +177,42 @@ def _cells(row: Row, board: Board) -> list[str]:
     columns = [
         f"{row.model} ▲" if row.marks or row.missing else row.model,
         f"{best.model.parameters:,}",
-        _share(right, best.outcome.n, wilson(right, best.outcome.n)),
+        share(right, best.outcome.n, wilson(right, best.outcome.n)),
     ]
-    columns += [_attack_cell(row.cells.get(attack)) for attack in board.attacks]
-    columns.append(_worst_cell(row, "linf", "worst_case", board))
+    columns += [attack_cell(row.cells.get(attack)) for attack in board.attacks]
+    columns.append(worst_cell(row, "linf", _largest(board, "linf")))
     if _has_certificates(board):
         columns.append(_certified_cell(row.certificate))
-    columns.append(_worst_cell(row, "l2", "worst_case_l2", board))
-    columns += [_median(row.cells.get(attack), 3) for attack in _of_kind(board, "cw")]
-    columns += [_median(row.cells.get(attack), 0) for attack in _of_kind(board, "jsma")]
+    columns.append(worst_cell(row, "l2", _largest(board, "l2")))
+    columns += [median_cell(row.cells.get(attack), 3) for attack in _of_kind(board, "cw")]
+    columns += [median_cell(row.cells.get(attack), 0) for attack in _of_kind(board, "jsma")]
     columns += [_failure_at_half(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
     seconds = sum(cell.cost.seconds / cell.outcome.n for cell in row.cells.values())
     return [*columns, f"{seconds:.3f}"]
 
 
-def _attack_cell(cell: CellResult | None) -> str:
+def attack_cell(cell: CellResult | None) -> str:
+    """Robust accuracy in % with its interval, ≤ and ▲ where it is no more than a bound."""
     if cell is None:
         return ABSENT
     outcome = cell.outcome
-    text = _share(round(outcome.robust_accuracy * outcome.n), outcome.n, outcome.robust_accuracy_ci95)
+    text = share(round(outcome.robust_accuracy * outcome.n), outcome.n, outcome.robust_accuracy_ci95)
     return f"≤ {text} ▲" if outcome.upper_bound_only else text
 
 
-def _worst_cell(row: Row, norm: str, cascade: str, board: Board) -> str:
-    """The worst case over a norm; no more than a bound where the cascade that belongs to it is not run, and with its own n where
-    that is not the column's."""
+def worst_cell(row: Row, norm: str, n: int) -> str:
+    """The worst case over a norm, – where there is none; no more than a bound where the cascade that belongs to it is not run, and
+    with its own n where that is not the column's `n`."""
     worst = row.worst_case(norm)
     if worst is None:
         return "–"
-    text = _share(worst.robust, worst.n, worst.interval)
-    text += f" n={worst.n}" if worst.n != max(_worst_sizes(board, norm)) else ""
-    return f"≤ {text} ▲" if worst.upper_bound_only or cascade in row.missing else text
+    text = share(worst.robust, worst.n, worst.interval)
+    text += f" n={worst.n}" if worst.n != n else ""
+    return f"≤ {text} ▲" if worst.upper_bound_only or CASCADE_OF[norm] in row.missing else text
+
+
+def _largest(board: Board, norm: str) -> int:
+    return max(_worst_sizes(board, norm), default=0)
 
 
 def _worst_sizes(board: Board, norm: str) -> set[int]:
@@ -221,15 +227,16 @@ def _certified_cell(certificate: CertifiedResult | None) -> str:
     if certificate is None:
         return "–"
     outcome = certificate.outcome
-    share = _share(len(certificate.robust), outcome.n, outcome.certified_accuracy_ci95)
-    return f"{'=' if certificate.is_exact else '≥'} {share}"
+    proved = share(len(certificate.robust), outcome.n, outcome.certified_accuracy_ci95)
+    return f"{'=' if certificate.is_exact else '≥'} {proved}"
 
 
-def _share(count: int, n: int, interval: tuple[float, float]) -> str:
+def share(count: int, n: int, interval: tuple[float, float]) -> str:
+    """ "89.5 [87.4–91.3]", in %."""
     return f"{100 * count / n:.1f} [{100 * interval[0]:.1f}–{100 * interval[1]:.1f}]"
 
 
-def _median(cell: CellResult | None, digits: int) -> str:
+def median_cell(cell: CellResult | None, digits: int) -> str:
     """The median distance over the examples right clean; "> half unfooled" where more than half were never fooled."""
     if cell is None:
         return ABSENT
@@ -247,5 +254,5 @@ def _failure_at_half(cell: CellResult | None) -> str:
         return ABSENT
     rows = zip(cell.per_example.fooled, cell.per_example.confidence, strict=True)
     failures = sum(bool(fooled) and confidence is not None and confidence > 0.5 for fooled, confidence in rows)
-    text = _share(failures, cell.outcome.n, wilson(failures, cell.outcome.n))
+    text = share(failures, cell.outcome.n, wilson(failures, cell.outcome.n))
     return f"≥ {text} ▲" if cell.outcome.upper_bound_only else text

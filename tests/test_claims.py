@@ -1,0 +1,122 @@
+"""The ablation tables and the claims: what they say follows from the cells, and what is not run is not answered."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handmade import make_cell
+from robustboard.benchmark.records import CellResult
+from robustboard.benchmark.report import ablation, claims
+from robustboard.benchmark.report.board import Board, make_boards
+from robustboard.models.plan import ABLATIONS, SEEDS, SIZES
+from robustboard.models.registry import read_cards
+
+N = 40
+
+
+def fixed(model: str, attack: str, robust: int) -> CellResult:
+    """A cell in which the first `robust` of forty stand."""
+    return make_cell(model, attack, correct=[1] * N, fooled=[0] * robust + [1] * (N - robust), dataset="mnist", eps=0.3)
+
+
+def shortest(model: str, distances: list[float], parameters: int = 1000) -> CellResult:
+    cell = make_cell(model, "cw", correct=[1] * N, fooled=[1] * N, dataset="mnist", eps=2.0)
+    examples = replace(cell.per_example, distance=distances)
+    block = replace(cell.model, parameters=parameters)
+    outcome = replace(cell.outcome, unfooled=0.0)
+    return replace(cell, per_example=examples, attack=replace(cell.attack, aim="minimum"), model=block, outcome=outcome)
+
+
+def board(*cells: CellResult) -> list[Board]:
+    return make_boards(cells, [])
+
+
+def answers(boards: list[Board]) -> list[str]:
+    """The verdicts on the page, in its order."""
+    return [line.removeprefix("**Verdict**: ") for line in claims.page(boards).splitlines() if line.startswith("**Verdict**")]
+
+
+def test_without_cells_nothing_is_answered() -> None:
+    assert answers([]) == [claims.MISSING.verdict] * len(claims.CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("plain", "best", "said"),
+    [(30, 38, "Both numbers"), (30, 31, "the 90 % is not"), (5, 38, "does not reach its 60 %"), (5, 6, "Neither")],
+)
+def test_fgsm_is_measured_against_the_logs_numbers(plain: int, best: int, said: str) -> None:
+    boards = board(
+        fixed("relog", "fgsm", plain),
+        fixed("relog-maxout_4", "fgsm", best),
+        fixed("relog-maxout_4", "bim", 1),
+        fixed("relog", "bim", 0),
+    )
+    verdict = answers(boards)[0]
+    assert said in verdict
+    assert "relog-maxout_4, keeps 2.5 %" in verdict, "what is left in the worst case stands beside it"
+
+
+def test_an_attack_that_finds_everything_refutes_the_half() -> None:
+    assert answers(board(shortest("relog", [1.0] * N)))[1].startswith("False: of all variants the least fooled is fooled 100.0 %")
+    cell = shortest("relog", [1.0] * N)
+    half = replace(cell, outcome=replace(cell.outcome, unfooled=0.5))
+    assert answers(board(half))[1].startswith("It stands: relog is fooled 50.0 %")
+
+
+def test_a_reward_helps_where_distances_grow_beyond_chance() -> None:
+    base = "relog-minmaxout_4_2"
+    near, far = [1 + 0.01 * at for at in range(N)], [1.2 + 0.01 * at for at in range(N)]
+    boards = board(
+        shortest(base, near),
+        fixed(base, "fgsm", 20),
+        shortest(f"{base}-max_fit_l2_1", far),
+        fixed(f"{base}-max_fit_l2_1", "fgsm", 21),
+    )
+    assert answers(boards)[2].startswith(
+        "Of 1 pairs the reward lengthens C&W's distances in 1 and raises the accuracy under FGSM in 0"
+    )
+    page = claims.page(boards)
+    assert "+0.200 ▲" in page
+    assert re.search(r"\+2\.5 +\|", page), "one example more is chance"
+
+
+def test_sizes_are_compared_by_rank() -> None:
+    shrinking = [shortest(name, [3.0 - at] * N, parameters=10 ** (at + 1)) for at, name in enumerate(SIZES)]
+    assert answers(board(*shrinking))[4].startswith("Yes: smaller networks are farther from their errors")
+    growing = [shortest(name, [1.0 + at] * N, parameters=10 ** (at + 1)) for at, name in enumerate(SIZES)]
+    assert answers(board(*growing))[4].startswith("No: larger")
+    assert answers(board(*growing[:4]))[4] == claims.MISSING.verdict
+
+
+def test_seeds_show_their_range() -> None:
+    cells = [
+        cell for at, name in enumerate(SEEDS) for cell in (fixed(name, "fgsm", 10 + at % 5), shortest(name, [1.0 + at % 5] * N))
+    ]
+    page = claims.page(board(*cells))
+    assert "| relu " in page.split("## 6.")[1]
+    assert "25.0–35.0" in page
+    assert "1.000–5.000" in page
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_between_bonferroni_and_no_correction(p_values: list[float]) -> None:
+    fallen = claims.holm(p_values)
+    for p, fell in zip(p_values, fallen, strict=True):
+        assert fell or p > 0.05 / len(p_values)
+        assert not fell or p <= 0.05
+
+
+def test_the_ablation_names_every_variant_of_the_plan_and_what_is_missing() -> None:
+    text = ablation.page(board(fixed("relu", "fgsm", 4), fixed("relu", "bim", 0)), read_cards())
+    for names in ABLATIONS.values():
+        assert all(f"| {name} " in text for name in names)
+    (line,) = (line for line in text.splitlines() if line.startswith("| relu ") and "184,810" in line)
+    assert "3,869,952" in line
+    assert "10.0 [" in line
+    assert "missing" in line
+    assert "untrained" in text
