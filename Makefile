@@ -58,13 +58,13 @@ $(READY): pyproject.toml constraints.txt
 	rm -f $(VENV)/.ready-*
 	touch $@
 
-# ART and adv-lib, whose attacks then stand beside those here, and what reads models from the Hugging Face Hub.
+# ART and adv-lib, whose attacks then stand beside those here, and what brings models from elsewhere: RobustBench, the Hugging Face Hub.
 libraries: $(VENV)/.libraries
 
 $(VENV)/.libraries: $(READY)
 	PIP_CONSTRAINT=$(CURDIR)/build-constraints.txt $(BIN)/python -m pip install --quiet --no-deps visdom==0.2.4
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
-		--config-settings editable_mode=strict --editable '.[dev,libraries,hub]'
+		--config-settings editable_mode=strict --editable '.[dev,libraries,hub,robustbench]'
 	touch $@
 
 # The committed grades of every implementation on the models with known answers.

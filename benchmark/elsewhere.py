@@ -68,7 +68,7 @@ def robustbench_network(dataset: str, threat: str, name: str) -> nn.Module:
     """RobustBench's `load_model`, its checkpoints kept in the cache of this program."""
     folder = cache_directory().parent / "robustbench"
     try:
-        network = _import_robustbench().load_model(model_name=name, model_dir=str(folder), dataset=dataset, threat_model=threat)
+        network = import_robustbench().load_model(model_name=name, model_dir=str(folder), dataset=dataset, threat_model=threat)
     except Exception as trouble:
         raise ModelFaultError(
             f"robustbench could not load {dataset}/{threat}/{name} ({type(trouble).__name__}: {first_line(trouble)}); "
@@ -79,7 +79,8 @@ def robustbench_network(dataset: str, threat: str, name: str) -> nn.Module:
     return network
 
 
-def _import_robustbench() -> ModuleType:
+def import_robustbench() -> ModuleType:
+    """robustbench.utils, imported with the help that it needs."""
     importlib.import_module("robustboard.torchvision_compatibility")
     # robustbench 1.1.1 imports `autoattack`; what its requirements install is the same code under the name `pyautoattack`.
     if importlib.util.find_spec("autoattack") is None:

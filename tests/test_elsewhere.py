@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import importlib
 import importlib.util
 import json
 import os
@@ -18,6 +19,8 @@ from safetensors.torch import save_file
 
 import robustboard.torchvision_compatibility
 from conftest import ROOT, Command
+from robustboard.benchmark import elsewhere
+from robustboard.benchmark.environment import version_of
 from robustboard.benchmark.errors import InputError, ModelFaultError
 from robustboard.benchmark.results import read_cell
 from robustboard.benchmark.subjects import user_subject
@@ -67,6 +70,26 @@ def test_what_torchvision_does_not_have_or_does_not_fit_is_said(checkpoint: Path
         user_subject(f"torchvision:resnet18@{checkpoint}", "digits", "softmax").build()
     with pytest.raises(InputError, match="there is no checkpoint"):
         user_subject(f"torchvision:resnet18@{tmp_path / 'absent.safetensors'}", "digits", "softmax")
+
+
+@pytest.mark.skipif(version_of("robustbench") == "absent", reason="robustbench is not installed: make libraries")
+def test_a_robustbench_model_is_built_by_robustbench_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = "robustbench:cifar10/Linf/Addepalli2021Towards_RN18"
+    monkeypatch.setattr(elsewhere, "cache_directory", lambda: tmp_path / "data")
+    folder = tmp_path / "robustbench" / "cifar10" / "Linf"
+    elsewhere.import_robustbench()
+    zoo = importlib.import_module("robustbench.model_zoo.cifar10")
+    torch.manual_seed(0)
+    theirs = zoo.linf["Addepalli2021Towards_RN18"]["model"]().eval()
+    folder.mkdir(parents=True)
+    torch.save(theirs.state_dict(), folder / "Addepalli2021Towards_RN18.pt")
+    subject = user_subject(reference, "cifar10", "softmax")
+    assert (subject.name, subject.source) == ("robustbench.Linf.Addepalli2021Towards_RN18", reference)
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(subject.build().eval()(images), theirs(images))
+    with pytest.raises(ModelFaultError, match=r"could not load cifar10/Linf/Nobody2020Nothing .* put the file into"):
+        user_subject("robustbench:cifar10/Linf/Nobody2020Nothing", "cifar10", "softmax").build()
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
