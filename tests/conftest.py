@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,3 +113,11 @@ def put(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def guide_example(name: str) -> str:
+    """The code block of CONTRIBUTING.md under the mark `<!-- example: name -->`."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    found = re.search(rf"<!-- example: {re.escape(name)} -->\n```\w*\n(.*?)```", guide, re.DOTALL)
+    assert found, f"CONTRIBUTING.md has no example {name!r}"
+    return found[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from conftest import Command
+from conftest import Command, guide_example
 from robustboard.benchmark.adding import add_model, check
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError, ModelFaultError
@@ -27,9 +28,12 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_checkpoint_becomes_an_entry_that_loads_back(command: Command, weights: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_becomes_an_entry_that_loads_back(
+    command: Command, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
-    answer = command("add", "digits/relu-seed_7", "--from", weights, "--out", home, "--tag", "quick")
+    monkeypatch.chdir(weights.parent)
+    answer = command(*shlex.split(guide_example("add"))[1:], "--out", home, "--tag", "quick")
     assert answer.code == 0, answer.err
     card = read_cards(home)["digits/relu-seed_7"]
     mine = read_cards()["digits/relu"]

@@ -11,19 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import ROOT, keys, linear_problem
+from conftest import ROOT, guide_example, keys, linear_problem
 from robustboard.attacks import attack as attack_module
 from robustboard.benchmark import cli
 from robustboard.benchmark.results import read_folder
 
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-
-
-def example(name: str) -> str:
-    """The code block under the mark `<!-- example: name -->`."""
-    found = re.search(rf"<!-- example: {re.escape(name)} -->\n```\w*\n(.*?)```", GUIDE, re.DOTALL)
-    assert found, f"CONTRIBUTING.md has no example {name!r}"
-    return found[1]
 
 
 def robustboard(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +26,7 @@ def robustboard(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "my_model.py").write_text(example("my_model.py"), encoding="utf-8")
+    (tmp_path / "my_model.py").write_text(guide_example("my_model.py"), encoding="utf-8")
     command = re.search(r"robustboard run --dataset digits --model my_model.py:build.*", GUIDE)
     assert command
     monkeypatch.chdir(tmp_path)
@@ -46,7 +39,7 @@ def test_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 
 def test_training_a_registry_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    robustboard(f"{example('train').strip()} --out {tmp_path} --device cpu", monkeypatch)
+    robustboard(f"{guide_example('train').strip()} --out {tmp_path} --device cpu", monkeypatch)
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     stem = "digits-relog-maxout_2"
     assert names == {f"registry/{stem}.toml", f"checkpoints/{stem}.safetensors", f"curves/{stem}.json"}
@@ -55,7 +48,7 @@ def test_training_a_registry_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_an_attack_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attack_module, "_cards", dict(attack_module.attack_cards()))
     path = tmp_path / "random_corner.py"
-    path.write_text(example("attacks/random_corner.py"), encoding="utf-8")
+    path.write_text(guide_example("attacks/random_corner.py"), encoding="utf-8")
     spec = importlib.util.spec_from_file_location("robustboard.attacks.random_corner", path)
     assert spec
     assert spec.loader

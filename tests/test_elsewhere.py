@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 import robustboard.torchvision_compatibility
-from conftest import ROOT, Command
+from conftest import ROOT, Command, guide_example
 from robustboard.benchmark import elsewhere
 from robustboard.benchmark.environment import version_of
 from robustboard.benchmark.errors import InputError, ModelFaultError
@@ -42,9 +43,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_torchvision_network_is_attacked(command: Command, checkpoint: Path, tmp_path: Path) -> None:
-    words = ["--dataset", "digits", "--n", "4", "--attacks", "fgsm", "--device", "cpu", "--out", tmp_path]
-    answer = command("run", *words, "--model", f"torchvision:{NETWORK}@{checkpoint}")
+def words_of(name: str) -> list[str]:
+    """The words of a guide's command after the program's name."""
+    return shlex.split(guide_example(name))[1:]
+
+
+def test_a_torchvision_network_is_attacked(
+    command: Command, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    answer = command(*words_of("torchvision"), "--device", "cpu", "--out", tmp_path)
     assert answer.code == 0, answer.err
     (path,) = tmp_path.rglob("fgsm.json")
     cell = read_cell(path)
@@ -74,7 +82,7 @@ def test_what_torchvision_does_not_have_or_does_not_fit_is_said(checkpoint: Path
 
 @pytest.mark.skipif(version_of("robustbench") == "absent", reason="robustbench is not installed: make libraries")
 def test_a_robustbench_model_is_built_by_robustbench_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = "robustbench:cifar10/Linf/Addepalli2021Towards_RN18"
+    reference = words_of("robustbench")[4]
     monkeypatch.setattr(elsewhere, "cache_directory", lambda: tmp_path / "data")
     folder = tmp_path / "robustbench" / "cifar10" / "Linf"
     elsewhere.import_robustbench()
@@ -133,8 +141,7 @@ def repository(config: dict[str, object], folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[str]:
     """The address of a Hub that has one repository."""
-    config = {"dataset": "digits", "recipe": "relu-mlp_8", "mean": [0.5], "std": [0.25], "architectures": ["ignored"]}
-    Hub.files = repository(config, tmp_path)
+    Hub.files = repository({**json.loads(guide_example("config.json")), "architectures": ["ignored"]}, tmp_path)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -146,10 +153,10 @@ needs_hub = pytest.mark.skipif(
 )
 
 
-def run_from_hub(endpoint: str, home: Path, out: Path, dataset: str = "digits") -> subprocess.CompletedProcess[str]:
-    words = ["run", "--dataset", dataset, "--n", "4", "--attacks", "fgsm", "--device", "cpu", "--model", "hub:someone/tiny"]
+def run_from_hub(endpoint: str, home: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    words = [*words_of("hub"), "--device", "cpu", "--out", str(out)]
     return subprocess.run(
-        [sys.executable, "-c", "from robustboard.benchmark.cli import main; main()", *words, "--out", str(out)],
+        [sys.executable, "-c", "from robustboard.benchmark.cli import main; main()", *words],
         cwd=ROOT,
         env={**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"},
         capture_output=True,
