@@ -59,7 +59,7 @@ def _line(name: str, row: Row | None, cards: Mapping[str, ModelCard]) -> list[st
         share(right, best.outcome.n, wilson(right, best.outcome.n)),
         attack_cell(row.cells.get("fgsm")),
         attack_cell(row.cells.get("bim")),
-        worst_cell(row.worst_case("linf")),
+        worst_cell(row, "linf", best.outcome.n),
         median_cell(row.cells.get("cw"), 3),
-        worst_cell(row.worst_case("l2")),
+        worst_cell(row, "l2", best.outcome.n),
     ]

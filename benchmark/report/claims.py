@@ -200,7 +200,7 @@ def _best(rows: Rows, attack: str) -> Row | None:
 
 
 def _worst(row: Row) -> str:
-    return "not run yet" if "worst_case" in row.missing else worst_cell(row.worst_case("linf"))
+    return worst_cell(row, "linf", row.any_cell().outcome.n)
 
 
 def _upper(cell: CellResult) -> float:

@@ -201,8 +201,8 @@ def attack_cell(cell: CellResult | None) -> str:
 
 
 def worst_cell(row: Row, norm: str, n: int) -> str:
-    """The worst case over a norm, – where there is none; no more than a bound where the cascade that belongs to it is not run, and
-    with its own n where that is not the column's `n`."""
+    """The worst case over a norm, – where there is none; no more than a bound where the cascade that belongs to it is not run,
+    and with its own n where that is not the column's `n`."""
     worst = row.worst_case(norm)
     if worst is None:
         return "–"
