@@ -18,7 +18,7 @@ from robustboard.benchmark.judge import ask, look_clean, prepared
 from robustboard.benchmark.statistics import is_chance
 from robustboard.benchmark.training import parse_name
 from robustboard.models import registry
-from robustboard.models.architectures import IMAGE_SHAPES, build_network
+from robustboard.models.architectures import build_network
 from robustboard.models.registry import ModelCard
 
 LOOKED_AT = 1000
@@ -46,20 +46,8 @@ def add_model(name: str, checkpoint: Path, *, data: Path | None, home: Path, tag
         if clean.output != "logits":
             raise ModelFaultError(f"{name} answers with {clean.output}: logits are wanted")
         check(name, ready, test.select(range(min(LOOKED_AT, len(test.labels)))))
-    stem = name.replace("/", "-")
-    path = home / "checkpoints" / f"{stem}.safetensors"
-    card = ModelCard(
-        name=name,
-        dataset=dataset,
-        recipe=str(recipe),
-        checkpoint=path.name,
-        sha256=registry.save_checkpoint(network, path),
-        parameters=registry.count_parameters(network),
-        multiply_adds=registry.count_multiply_adds(network, IMAGE_SHAPES[dataset]),
-        clean_accuracy=0.0,
-        command=f"robustboard add {shlex.quote(name)} --from {shlex.quote(checkpoint.name)}",
-        tags=list(tags),
-    )
+    command = f"robustboard add {shlex.quote(name)} --from {shlex.quote(checkpoint.name)}"
+    card = registry.stored(network, name, command, home, tags=list(tags))
     stored = registry.load_model(card, home)
     right = look_clean(stored, test.images, test.labels, recipe.head).correct
     return registry.recorded(card, round(float(right.float().mean()), 5), home)

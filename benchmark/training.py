@@ -19,7 +19,7 @@ from robustboard.benchmark.datasets import check_dataset_name, load_dataset
 from robustboard.benchmark.environment import choose_device, current_environment
 from robustboard.benchmark.errors import InputError
 from robustboard.models import registry
-from robustboard.models.architectures import IMAGE_SHAPES, build_network
+from robustboard.models.architectures import build_network
 from robustboard.models.recipe import Recipe, RecipeError, parse_recipe
 from robustboard.models.registry import ModelCard
 from robustboard.models.training import TrainingError, TrainingSettings, default_settings, train
@@ -156,19 +156,12 @@ def _store(
     tags: tuple[str, ...],
 ) -> ModelCard:
     dataset_name, recipe = parse_name(name)
-    stem = name.replace("/", "-")
-    checkpoint = home / "checkpoints" / f"{stem}.safetensors"
     network = network.float().cpu()
-    card = ModelCard(
-        name=name,
-        dataset=dataset_name,
-        recipe=str(recipe),
-        checkpoint=checkpoint.name,
-        sha256=registry.save_checkpoint(network, checkpoint),
-        parameters=registry.count_parameters(network),
-        multiply_adds=registry.count_multiply_adds(network, IMAGE_SHAPES[dataset_name]),
-        clean_accuracy=0.0,
-        command=f"robustboard train {shlex.quote(name)}",
+    card = registry.stored(
+        network,
+        name,
+        f"robustboard train {shlex.quote(name)}",
+        home,
         training=settings,
         tags=list(tags) or (known.tags if known else []),
         references=known.references if known else _references(recipe),
@@ -182,7 +175,7 @@ def _store(
         "epochs": [asdict(record) for record in curve],
         "clean_accuracy": card.clean_accuracy,
     }
-    path = home / "curves" / f"{stem}.json"
+    path = home / "curves" / f"{card.stem}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     return card

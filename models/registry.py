@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from robustboard.models.architectures import build_network, fold_batch_norm
+from robustboard.models.architectures import IMAGE_SHAPES, build_network, fold_batch_norm
 from robustboard.models.recipe import Head, parse_recipe
 from robustboard.models.training.settings import TrainingSettings
 
@@ -118,6 +118,25 @@ def write_card(card: ModelCard, home: Path = HOME) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tomli_w.dumps({key: value for key, value in asdict(card).items() if value is not None}), encoding="utf-8")
     return path
+
+
+def stored(network: nn.Module, name: str, command: str, home: Path = HOME, **about: Any) -> ModelCard:
+    """Write the checkpoint of a network named "mnist/relu"; the card it is to have, `about` its further fields, with a clean
+    accuracy that is yet to be measured on what was stored. Raises `RegistryError` when the file would be over 4 MB."""
+    dataset, recipe = name.split("/", 1)
+    path = home / "checkpoints" / f"{name.replace('/', '-')}.safetensors"
+    return ModelCard(
+        name=name,
+        dataset=dataset,
+        recipe=recipe,
+        checkpoint=path.name,
+        sha256=save_checkpoint(network, path),
+        parameters=count_parameters(network),
+        multiply_adds=count_multiply_adds(network, IMAGE_SHAPES[dataset]),
+        clean_accuracy=0.0,
+        command=command,
+        **about,
+    )
 
 
 def recorded(card: ModelCard, clean_accuracy: float, home: Path = HOME) -> ModelCard:

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from attack_problems import (
-    QUICK,
-    Rows,
     Wrapped,
     attack_names,
     binary_images,
@@ -26,12 +24,9 @@ from attack_problems import (
     two_layer_problem,
 )
 from conftest import keys
-from robustboard.attacks import attack as attack_module
-from robustboard.attacks.attack import AttackCard, Model, Proposal, attack_cards
-from robustboard.attacks.jsma import jsma
+from robustboard.attacks.attack import attack_cards
 from robustboard.attacks.losses import margin
 from robustboard.attacks.pgd import pgd
-from robustboard.attacks.spsa import estimate_gradient, spsa
 
 EVERY = attack_names()
 BOUND = [name for name, card in attack_cards().items() if card.aim != "minimum" or card.norm == "l0"]
@@ -49,8 +44,6 @@ RANDOM = [
     "autoattack",
 ]
 DETERMINISTIC = ["fgsm", "bim", "cw_cold", "jsma", "fab_t", "fab_t_l2"]
-SCHEDULED = [name for name, card in attack_cards().items() if {"steps", "step"} <= set(card.parameters())]
-FALLING = ("pgd_t", "max_confidence")
 
 
 def assert_in_box_and_budget(name: str, candidates: Tensor, images: Tensor, epsilon: float) -> None:
@@ -314,74 +307,6 @@ def test_the_returned_iterate_is_no_worse_than_the_image(name: str) -> None:
             assert bool((after >= before - 1e-6).all())
 
 
-@pytest.mark.parametrize("name", SCHEDULED)
-def test_schedules_that_cannot_reach_the_edge_are_refused(name: str) -> None:
-    model, images, labels = two_layer_problem(count=2)
-    card = attack_cards()[name]
-    step = 2 / 11 if name in FALLING else 0.1  # ten of them, or ten falling from it to none, are ε
-    with pytest.raises(ValueError, match="reach"):
-        card.function(model, images, labels, keys(2), epsilon=0.1, steps=9, step=step)
-    with pytest.raises(ValueError, match="reach"):
-        card.bind(steps=9, step=step)
-    card.function(model, images, labels, keys(2), epsilon=0.1, steps=10, step=step)  # exactly ε is enough
-
-
-@pytest.mark.parametrize("theta", [0.0, 2.0, -1.5])
-def test_jsma_refuses_a_theta_that_is_no_change_of_a_feature(theta: float) -> None:
-    model, images, labels = two_layer_problem(count=2)
-    with pytest.raises(ValueError, match="theta"):
-        jsma(model, images, labels, keys(2), epsilon=4, theta=theta)
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_unknown_parameters_are_refused_by_name(name: str) -> None:
-    card: AttackCard = attack_cards()[name]
-    with pytest.raises(ValueError, match="no_such_parameter"):
-        card.bind(no_such_parameter=1)
-    bound = card.bind(**QUICK.get(name, {}))
-    model, images, labels = two_layer_problem()
-    epsilon = budget(name, images)
-    assert torch.equal(
-        bound(model, images, labels, keys(12), epsilon=epsilon).images, run_quickly(name, model, images, labels).images
-    )
-
-
-def test_registering_keeps_a_contributors_own_decorators(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attack_module, "_cards", dict(attack_cards()))
-    seen: list[bool] = []
-
-    @attack_module.register("guarded", norm="linf", aim="budget", version=1, source="this test")
-    @torch.no_grad()
-    def guarded(model: Model, images: Tensor, labels: Tensor, keys: Tensor, *, epsilon: float) -> Proposal:
-        seen.append(torch.is_grad_enabled())
-        return Proposal(images, labels)
-
-    model, images, labels = two_layer_problem(count=2)
-    guarded(model, images, labels, keys(2), epsilon=0.1)
-    attack_cards()["guarded"].bind()(model, images, labels, keys(2), epsilon=0.1)
-    assert seen == [False, False]
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda images, labels: (2 * images - 1, labels), "must lie in \\[0, 1\\], these go from -"),
-        (lambda images, labels: (images.nan_to_num() * float("nan"), labels), "must lie in"),
-        (lambda images, labels: (images.flatten(1), labels), "must be floating point"),
-        (lambda images, labels: ((255 * images).byte(), labels), "must be floating point"),
-        (lambda images, labels: (images, labels.float()), "labels must be integers"),
-        (lambda images, labels: (images, labels[:1]), "labels must be integers"),
-        (lambda images, labels: (images, labels - 5), "must not be negative"),
-        (lambda images, labels: (images[:0], labels[:0]), "labels must be integers"),
-    ],
-)
-def test_a_batch_that_is_no_images_is_refused(change: Any, said: str) -> None:
-    model, images, labels = two_layer_problem(count=4)
-    images, labels = change(images, labels)
-    with pytest.raises(ValueError, match=said):
-        pgd(model, images, labels, keys(len(labels)), epsilon=0.1)
-
-
 class RefusesGradients(nn.Module):
     """A model behind an API: there is no graph to be had."""
 
@@ -401,49 +326,6 @@ def test_a_gradient_free_attack_never_asks_for_a_gradient(name: str) -> None:
     model, images, labels = two_layer_problem()
     plain = run_quickly(name, model, images, labels).images
     assert torch.equal(run_quickly(name, RefusesGradients(model), images, labels).images, plain)
-
-
-@pytest.mark.parametrize("cap", [2, 7, 64, 100, 4096])
-def test_the_row_cap_bounds_an_estimate_and_does_not_change_it(cap: int) -> None:
-    model, images, labels = two_layer_problem()
-    reference = estimate_gradient(model, images, labels, None, keys(12), 40, 0.01, 10**9)
-    counted = Rows(model)
-    estimate = estimate_gradient(counted, images, labels, None, keys(12), 40, 0.01, cap)
-    assert max(counted.seen) <= cap
-    assert sum(counted.seen) == 12 * 40 * 2
-    assert torch.allclose(estimate, reference, rtol=1e-3, atol=1e-3 * float(reference.abs().max()))
-
-
-@pytest.mark.parametrize("cap", [4, 16, 100])
-def test_the_row_cap_bounds_every_forward_pass_of_spsa(cap: int) -> None:
-    # 12 images: at a cap of 4 even the look at the current iterates must be split.
-    model, images, labels = two_layer_problem()
-    counted = Rows(model)
-    spsa(counted, images, labels, keys(12), epsilon=0.05, directions=16, iterations=3, row_cap=cap)
-    assert max(counted.seen) <= cap
-
-
-@pytest.mark.parametrize("cap", [1, 5, 1000])
-def test_the_row_cap_bounds_every_forward_pass_of_jsma(cap: int) -> None:
-    model, images, labels = two_layer_problem()
-    counted = Rows(model)
-    proposal = jsma(counted, images, labels, keys(12), epsilon=6, row_cap=cap)
-    assert max(counted.seen) <= cap
-    assert torch.equal(proposal.images, jsma(model, images, labels, keys(12), epsilon=6).images)
-
-
-@pytest.mark.parametrize("name", ["bim", "pgd", "spsa", "jsma"])
-def test_examples_that_are_done_leave_the_batch(name: str) -> None:
-    model, images, labels = two_layer_problem()
-    wrong = labels.clone()
-    wrong[:11] = (labels[:11] + 1) % 4  # eleven are misclassified at once (PGD: at almost any start)
-    counted = Rows(model)
-    directions = {"directions": 4} if name == "spsa" else {}
-    run_quickly(name, counted, images, wrong, epsilon=4 if name == "jsma" else 1e-4, **directions)
-    per_step = {"spsa": 8, "jsma": 3}.get(name, 1)  # rows that one example needs at a step
-    assert counted.seen[0 if name != "jsma" else 1] >= 12, "all are looked at once; jsma has asked one for the classes before"
-    assert len(counted.seen) > 2
-    assert max(counted.seen[2:]) <= per_step
 
 
 @pytest.mark.parametrize("name", attack_names())

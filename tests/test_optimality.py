@@ -93,7 +93,7 @@ def test_on_every_network_the_minimum_norm_attacks_come_near_the_best_known(name
         assert share >= BARS[attack], attack
 
 
-@pytest.mark.xfail(strict=True, reason="digits and MNIST are run; CIFAR-10 is not yet")
+@pytest.mark.xfail(strict=True, reason="cifar10/relog is not run yet")
 def test_the_whole_registry_is_there() -> None:
     assert UNREAD == []
     assert set(RUN) == set(read_cards())

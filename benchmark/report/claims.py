@@ -73,11 +73,14 @@ def fgsm_is_withstood(rows: Rows) -> Answer:
     left = f"; in the worst case the best variant, {best.model}, keeps {100 * worst.accuracy:.1f} %" if worst else ""
     if "worst_case" in best.missing:
         left = f"; the worst case of the best variant, {best.model}, is not run yet"
-    return Answer(f"{said}{left}.", ["model", "fgsm", "bim", "worst L∞"], figures)
+    run = sum(name in rows and "fgsm" in rows[name].cells for name in ABLATIONS["mnist"])
+    return Answer(
+        f"{said}{left} ({run} of {len(ABLATIONS['mnist'])} variants are run).", ["model", "fgsm", "bim", "worst L∞"], figures
+    )
 
 
 def carlini_wagner_fools_half(rows: Rows) -> Answer:
-    """Whether C&W leaves any variant of the ablation unfooled, at any distance."""
+    """Whether C&W leaves any variant of the ablation that is run unfooled, at any distance."""
     named = [(name, rows[name].cells["cw"]) for name in ABLATIONS["mnist"] if name in rows and "cw" in rows[name].cells]
     if not named:
         return MISSING
@@ -87,10 +90,11 @@ def carlini_wagner_fools_half(rows: Rows) -> Answer:
     headers = ["least fooled", "n", "fooled at any distance", "median L2", f"robust within L2 {cell.attack.eps:g}"]
     least = wilson(found, n)[0]
     verdict = (
-        f"False: of all variants the least fooled is fooled {100 * found / n:.1f} % of the time; the half that was left had been "
+        f"False: of the {len(named)} variants that are run the least fooled is fooled {100 * found / n:.1f} % of the time; "
+        "the half that was left had been "
         "left by the attack."
         if least > 0.58
-        else f"It stands: {name} is fooled {100 * found / n:.1f} % of the time."
+        else f"It stands: of the {len(named)} variants that are run {name} is fooled {100 * found / n:.1f} % of the time."
     )
     return Answer(verdict, headers, figures)
 

@@ -1,0 +1,58 @@
+"""How many rows attacks put into the model at once: bounded by their cap, fewer as examples are done."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from attack_problems import (
+    Rows,
+    run_quickly,
+    two_layer_problem,
+)
+from conftest import keys
+from robustboard.attacks.jsma import jsma
+from robustboard.attacks.spsa import estimate_gradient, spsa
+
+
+@pytest.mark.parametrize("cap", [2, 7, 64, 100, 4096])
+def test_the_row_cap_bounds_an_estimate_and_does_not_change_it(cap: int) -> None:
+    model, images, labels = two_layer_problem()
+    reference = estimate_gradient(model, images, labels, None, keys(12), 40, 0.01, 10**9)
+    counted = Rows(model)
+    estimate = estimate_gradient(counted, images, labels, None, keys(12), 40, 0.01, cap)
+    assert max(counted.seen) <= cap
+    assert sum(counted.seen) == 12 * 40 * 2
+    assert torch.allclose(estimate, reference, rtol=1e-3, atol=1e-3 * float(reference.abs().max()))
+
+
+@pytest.mark.parametrize("cap", [4, 16, 100])
+def test_the_row_cap_bounds_every_forward_pass_of_spsa(cap: int) -> None:
+    # 12 images: at a cap of 4 even the look at the current iterates must be split.
+    model, images, labels = two_layer_problem()
+    counted = Rows(model)
+    spsa(counted, images, labels, keys(12), epsilon=0.05, directions=16, iterations=3, row_cap=cap)
+    assert max(counted.seen) <= cap
+
+
+@pytest.mark.parametrize("cap", [1, 5, 1000])
+def test_the_row_cap_bounds_every_forward_pass_of_jsma(cap: int) -> None:
+    model, images, labels = two_layer_problem()
+    counted = Rows(model)
+    proposal = jsma(counted, images, labels, keys(12), epsilon=6, row_cap=cap)
+    assert max(counted.seen) <= cap
+    assert torch.equal(proposal.images, jsma(model, images, labels, keys(12), epsilon=6).images)
+
+
+@pytest.mark.parametrize("name", ["bim", "pgd", "spsa", "jsma"])
+def test_examples_that_are_done_leave_the_batch(name: str) -> None:
+    model, images, labels = two_layer_problem()
+    wrong = labels.clone()
+    wrong[:11] = (labels[:11] + 1) % 4  # eleven are misclassified at once (PGD: at almost any start)
+    counted = Rows(model)
+    directions = {"directions": 4} if name == "spsa" else {}
+    run_quickly(name, counted, images, wrong, epsilon=4 if name == "jsma" else 1e-4, **directions)
+    per_step = {"spsa": 8, "jsma": 3}.get(name, 1)  # rows that one example needs at a step
+    assert counted.seen[0 if name != "jsma" else 1] >= 12, "all are looked at once; jsma has asked one for the classes before"
+    assert len(counted.seen) > 2
+    assert max(counted.seen[2:]) <= per_step
