@@ -52,14 +52,14 @@ def apgd(
     """
     check_rho(rho)
 
-    def attempt(restart: int, rows: Tensor) -> Ascent:
+    def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
         def climb(logits: Tensor, active: Tensor) -> Tensor:
             return APGD_LOSSES[loss](logits, labels[rows][active])
 
-        seeds = randomness.derive(keys[rows], restart)
+        seeds = randomness.derive(keys[rows], numbers)
         return _from_random_start(model, images[rows], labels[rows], seeds, climb, epsilon, steps, rho, norm)
 
-    best = cascade(images, restarts, attempt)
+    best = cascade(Ascent.nothing(images), restarts, attempt)
     return Proposal(best.images, best.iterations)
 
 
@@ -96,16 +96,16 @@ def apgd_t(
     check_rho(rho)
     targets = wrong_classes(logits_of(model, images), labels)[:, :target_classes]
 
-    def attempt(number: int, rows: Tensor) -> Ascent:
-        aims = targets[rows, number % targets.shape[1]]
+    def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
+        aims = targets[rows, numbers % targets.shape[1]]
 
         def climb(logits: Tensor, active: Tensor) -> Tensor:
             return targeted_dlr(logits, labels[rows][active], aims[active])
 
-        seeds = randomness.derive(keys[rows], number)
+        seeds = randomness.derive(keys[rows], numbers)
         return _from_random_start(model, images[rows], labels[rows], seeds, climb, epsilon, steps, rho, norm)
 
-    best = cascade(images, restarts * targets.shape[1], attempt)
+    best = cascade(Ascent.nothing(images), restarts * targets.shape[1], attempt)
     return Proposal(best.images, best.iterations)
 
 

@@ -45,23 +45,33 @@ class Ascent:
         self.done[rows[done]] = True
 
 
-Attempt = Callable[[int, Tensor], Ascent]
-"""(number of the attempt, rows (n,) of the batch) -> what it comes to on those rows."""
+Attempt = Callable[[Tensor, Tensor], Ascent]
+"""(number of the attempt (n,), rows (n,) of the batch) -> what it comes to on each of those rows."""
+QUARTER, FEW = 4, 8
+"""Attempts are made side by side until a quarter of the batch is filled, or few rows: a smaller batch costs more a row than
+is lost on attempts that a success made needless, and fewer rows than eight cost what eight do."""
 
 
-def cascade(images: Tensor, attempts: int, attempt: Attempt) -> Ascent:
-    """The best of several attempts at each example of `images`; each is made on those that none before it finished.
+def cascade(best: Ascent, attempts: int, attempt: Attempt, *, side_by_side: bool = True) -> Ascent:
+    """Improve `best` (in place) by several attempts at each example; each counts for those that none before it finished.
 
-    One more attempt never gives a worse score.
+    One more attempt never gives a worse score. When few examples are left, several attempts are made at once, if they may
+    stand `side_by_side`; what comes out is that of one after the other, whatever the batch.
     """
-    best = Ascent.nothing(images)
-    for number in range(attempts):
+    number = 0
+    while number < attempts:
         rows = (~best.done).nonzero().squeeze(1)
         if not len(rows):
             break
-        reached = attempt(number, rows)
-        best.keep(rows, reached.images, reached.scores, reached.done)
-        best.iterations[rows] += reached.iterations
+        room = max(FEW, len(best.done) // QUARTER) if side_by_side else 0
+        together = min(attempts - number, max(1, room // len(rows)))
+        numbers = torch.arange(number, number + together, device=rows.device).repeat_interleave(len(rows))
+        reached = attempt(numbers, rows.repeat(together))
+        for part in torch.arange(len(numbers), device=rows.device).split(len(rows)):
+            still, there = rows[~best.done[rows]], part[~best.done[rows]]
+            best.keep(still, reached.images[there], reached.scores[there], reached.done[there])
+            best.iterations[still] += reached.iterations[there]
+        number += together
     return best
 
 

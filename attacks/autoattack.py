@@ -32,15 +32,15 @@ def autoattack(
     ball before it is judged: FAB may end outside. Between them the attack that came nearest gives the candidate.
     """
 
-    def attempt(number: int, rows: Tensor) -> Ascent:
-        origins, owners, seeds = images[rows], labels[rows], randomness.derive(keys[rows], number)
-        proposal = _attack(number, model, origins, owners, seeds, epsilon, steps, queries, norm)
+    def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
+        origins, owners, seeds = images[rows], labels[rows], randomness.derive(keys[rows], numbers)
+        proposal = _attack(int(numbers[0]), model, origins, owners, seeds, epsilon, steps, queries, norm)
         candidates = into_ball(proposal.images, origins, epsilon, norm)
         logits = logits_of(model, candidates)
         values = margin(logits, owners)
         return Ascent(candidates, values, proposal.iterations, is_decisive(logits, values))
 
-    best = cascade(images, 4, attempt)
+    best = cascade(Ascent.nothing(images), 4, attempt, side_by_side=False)
     return Proposal(best.images, best.iterations)
 
 

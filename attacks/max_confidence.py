@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robustboard.attacks import randomness
-from robustboard.attacks.ascent import Score, ascend, check_falling_reach
+from robustboard.attacks.ascent import Ascent, ascend, cascade, check_falling_reach
 from robustboard.attacks.attack import Model, Proposal, logits_of, register
 from robustboard.attacks.losses import Head, confidence, lead_of, log_odds, margin, wrong_classes
 from robustboard.attacks.pgd import uniform_start
@@ -45,31 +45,24 @@ def max_confidence(
     """
     check_falling_reach(step, steps)
     clean = logits_of(model, images)
-    best = images.clone()
-    scores = confident_error(clean, labels, head)
-    iterations = torch.zeros_like(labels)
-    rows = torch.arange(len(images), device=images.device)
-    for number, targets in enumerate(wrong_classes(clean, labels).unbind(1)):
-        rows = rows[scores[rows] < CERTAIN]
-        if not len(rows):
-            break
-        aims, owners = targets[rows], labels[rows]
-        ascent = ascend(
-            model,
-            images[rows],
-            uniform_start(images[rows], randomness.derive(keys[rows], number), epsilon),
-            lambda logits, active: target_confidence(logits, owners[active], aims[active], head),  # noqa: B023
-            _score(owners, head),
-            epsilon=epsilon,
-            step=step * epsilon,
-            steps=steps,
-            falling=True,
-        )
-        better = ascent.scores > scores[rows]
-        best[rows[better]] = ascent.images[better]
-        scores[rows[better]] = ascent.scores[better]
-        iterations[rows] += ascent.iterations
-    return Proposal(best, iterations)
+    classes = wrong_classes(clean, labels)
+
+    def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
+        origins, owners, aims = images[rows], labels[rows], classes[rows, numbers]
+
+        def climb(logits: Tensor, active: Tensor) -> Tensor:
+            return target_confidence(logits, owners[active], aims[active], head)
+
+        def score(logits: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+            return _scored(logits, owners[active], head)
+
+        starts = uniform_start(origins, randomness.derive(keys[rows], numbers), epsilon)
+        first = step * epsilon
+        return ascend(model, origins, starts, climb, score, epsilon=epsilon, step=first, steps=steps, falling=True)
+
+    scores, certain = _scored(clean, labels, head)
+    best = cascade(Ascent(images.clone(), scores, torch.zeros_like(labels), certain), classes.shape[1], attempt)
+    return Proposal(best.images, best.iterations)
 
 
 def target_confidence(logits: Tensor, labels: Tensor, targets: Tensor, head: Head) -> Tensor:
@@ -88,9 +81,6 @@ def confident_error(logits: Tensor, labels: Tensor, head: Head) -> Tensor:
     return torch.where(lead > 0, confidence(logits, head), lead)
 
 
-def _score(labels: Tensor, head: Head) -> Score:
-    def score(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        values = confident_error(logits, labels[rows], head)
-        return values, values >= CERTAIN
-
-    return score
+def _scored(logits: Tensor, labels: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+    values = confident_error(logits, labels, head)
+    return values, values >= CERTAIN

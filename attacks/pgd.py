@@ -41,13 +41,13 @@ def pgd(
     """
     check_reach(step, steps)
 
-    def attempt(restart: int, rows: Tensor) -> Ascent:
+    def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
         origins = images[rows]
         climb, score = climb_and_score(loss, labels[rows], None if targets is None else targets[rows])
-        starts = uniform_start(origins, randomness.derive(keys[rows], restart), epsilon, norm)
+        starts = uniform_start(origins, randomness.derive(keys[rows], numbers), epsilon, norm)
         return ascend(model, origins, starts, climb, score, epsilon=epsilon, step=step * epsilon, steps=steps, norm=norm)
 
-    best = cascade(images, restarts, attempt)
+    best = cascade(Ascent.nothing(images), restarts, attempt)
     return Proposal(best.images, best.iterations)
 
 

@@ -39,8 +39,8 @@ def pgd_targeted(
     check_falling_reach(step, steps)
     classes = wrong_classes(logits_of(model, images), labels)
 
-    def attempt(number: int, rows: Tensor) -> Ascent:
-        origins, owners, aims = images[rows], labels[rows], classes[rows, number % classes.shape[1]]
+    def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
+        origins, owners, aims = images[rows], labels[rows], classes[rows, numbers % classes.shape[1]]
 
         def climb(logits: Tensor, active: Tensor) -> Tensor:
             return lead_of(logits, aims[active], owners[active])
@@ -49,9 +49,9 @@ def pgd_targeted(
             lead = margin(logits, owners[active])
             return lead, is_decisive(logits, lead)
 
-        starts = uniform_start(origins, randomness.derive(keys[rows], number), epsilon)
+        starts = uniform_start(origins, randomness.derive(keys[rows], numbers), epsilon)
         first = step * epsilon
         return ascend(model, origins, starts, climb, score, epsilon=epsilon, step=first, steps=steps, falling=True)
 
-    best = cascade(images, restarts * classes.shape[1], attempt)
+    best = cascade(Ascent.nothing(images), restarts * classes.shape[1], attempt)
     return Proposal(best.images, best.iterations)

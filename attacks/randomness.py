@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit integers, which is what torch has
+_STRIDE = 0x5851F42D4C957F2D
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 
@@ -28,9 +29,11 @@ def make_keys(seed: int, indices: Tensor, *labels: str | int) -> Tensor:
     return _finalise(_finalise(indices.long()) + salt)
 
 
-def derive(keys: Tensor, number: int) -> Tensor:
-    """Keys (N,) for the `number`-th use of `keys` (N,): a restart, an iteration."""
-    return _finalise(keys + _signed((number + 1) * 0x5851F42D4C957F2D))
+def derive(keys: Tensor, number: int | Tensor) -> Tensor:
+    """Keys (N,) for the `number`-th use of `keys` (N,): a restart, an iteration; one number, or one a key (N,) int64."""
+    if isinstance(number, Tensor):
+        return _finalise(keys + (number + 1) * _STRIDE)
+    return _finalise(keys + _signed((number + 1) * _STRIDE))
 
 
 def uniform(keys: Tensor, shape: tuple[int, ...]) -> Tensor:

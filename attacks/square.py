@@ -51,17 +51,19 @@ def square(
     """
     check_p_init(p_init)
 
-    def attempt(number: int, rows: Tensor) -> Ascent:
-        origins, owners = images[rows], labels[rows]
-        if number == 0:
-            # What is wrong already is done; a search would begin elsewhere.
-            logits = logits_of(model, origins)
-            values = margin(logits, owners)
-            return Ascent(origins, values, torch.zeros_like(owners), is_decisive(logits, values))
-        return _search(model, origins, owners, randomness.derive(keys[rows], number), epsilon, queries, p_init, norm)
+    def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
+        seeds = randomness.derive(keys[rows], numbers + 1)
+        return _search(model, images[rows], labels[rows], seeds, epsilon, queries, p_init, norm)
 
-    best = cascade(images, 1 + restarts, attempt)
+    best = cascade(_unchanged(model, images, labels), restarts, attempt)
     return Proposal(best.images, best.iterations)
+
+
+def _unchanged(model: Model, images: Tensor, labels: Tensor) -> Ascent:
+    """The clean images, of which those that are wrong already are done: a search would begin elsewhere."""
+    logits = logits_of(model, images)
+    values = margin(logits, labels)
+    return Ascent(images.clone(), values, torch.zeros_like(labels), is_decisive(logits, values))
 
 
 def _search(

@@ -11,8 +11,10 @@ from attack_problems import (
     two_layer_problem,
 )
 from conftest import keys
+from robustboard.attacks import ascent
 from robustboard.attacks.jsma import jsma
 from robustboard.attacks.spsa import estimate_gradient, spsa
+from robustboard.benchmark.judge import CountedModel
 
 
 @pytest.mark.parametrize("cap", [2, 7, 64, 100, 4096])
@@ -56,3 +58,20 @@ def test_examples_that_are_done_leave_the_batch(name: str) -> None:
     assert counted.seen[0 if name != "jsma" else 1] >= 12, "all are looked at once; jsma has asked one for the classes before"
     assert len(counted.seen) > 2
     assert max(counted.seen[2:]) <= per_step
+
+
+@pytest.mark.parametrize("name", ["pgd", "pgd_l2", "pgd_t", "apgd_ce", "apgd_t", "square", "max_confidence"])
+def test_attempts_side_by_side_come_to_what_they_do_one_after_the_other(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images, labels = two_layer_problem()
+    settings = {} if name == "max_confidence" else {"restarts": 5}
+    epsilon = 0.2 if name == "pgd_l2" else 0.05
+    together, apart = Rows(CountedModel(model)), Rows(CountedModel(model))
+    monkeypatch.setattr(ascent, "FEW", 2 * len(images))
+    both = run_quickly(name, together, images, labels, epsilon=epsilon, **settings)
+    monkeypatch.setattr(ascent, "QUARTER", 10**9)
+    monkeypatch.setattr(ascent, "FEW", 0)
+    alone = run_quickly(name, apart, images, labels, epsilon=epsilon, **settings)
+    assert torch.equal(both.images, alone.images)
+    assert torch.equal(both.iterations, alone.iterations)
+    assert len(together.seen) < len(apart.seen), "fewer and larger batches"
+    assert max(together.seen) <= 2 * len(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.judge import Verdict
 from robustboard.benchmark.peers.contests import EPSILON, Contest, Side, contests
 from robustboard.benchmark.peers.measure import Network, Timing, efficiency, strength, timed
+from robustboard.benchmark.peers.page import strengths
 from robustboard.benchmark.peers.run import Entry, as_json, chosen_contests, page, run_contest
 from robustboard.benchmark.peers.run import _is_as_strong as is_as_strong
 from robustboard.benchmark.peers.run import _ratio as ratio
@@ -101,6 +103,12 @@ def test_every_contest_names_attacks_and_parameters_that_exist() -> None:
     for contest in contests():
         for side in (contest.ours, *contest.peers, *([contest.reference] if contest.reference else [])):
             all_cards()[side.attack].check_parameters(side.parameters)
+
+
+def test_the_committed_page_is_of_todays_attacks() -> None:
+    committed = (Path(__file__).parents[1] / "leaderboards" / "peers.md").read_text(encoding="utf-8").splitlines()
+    outdated = [line for line in strengths(of_contests=True, of_limits=True) if line not in committed]
+    assert not outdated, "of another version or strength: make peers"
 
 
 def test_an_unknown_line_is_refused() -> None:

@@ -242,12 +242,13 @@ def test_tables_can_be_asked_for_alone() -> None:
 
 
 def test_what_was_measured_is_told_and_recorded() -> None:
-    measured = page.Measured([], {"models": [Size("mnist/relu", 1_000, 1e-4, 1.5e-4)]})
+    measured = page.Measured("abc123", [], {"models": [Size("mnist/relu", 1_000, 1e-4, 1.5e-4)]})
     for text in (page.terminal(measured), page.markdown(measured)):
         assert "Cost against the model" in text
         assert "1.50" in text
         assert f"Threads: {torch.get_num_threads()}." in text
         assert "Against the libraries" not in text
+    assert "The code of commit abc123;" in page.markdown(measured)
     recorded = page.as_json(measured)
     assert recorded["contests"] == []
     assert recorded["models"][0]["quotient"] == pytest.approx(1.5)

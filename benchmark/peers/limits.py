@@ -49,6 +49,7 @@ ATTACKS = [
 ]
 WITH_SURVIVORS = ["pgd_t", "apgd_t", "square", "max_confidence"]
 """On the network where most examples stay to the end: what an attack costs once batches no longer run empty."""
+CHOSEN = {MNIST: ATTACKS, MNIST_AT: WITH_SURVIVORS, CIFAR10: ATTACKS}
 HEADING = "Close to the limit"
 NOTE = """Each attack alone, on one batch of n examples that the network has right, at the strength of the protocol `standard` for
 that data set; what it does not mention is at its defaults. **passes**: rows forward + back, an example. **of a fixed batch**:
@@ -95,10 +96,9 @@ class Limit:
 def measure_limits(data: Path | None, note: Callable[[str], None]) -> list[Limit]:
     """Every attack on both networks; `note` is told about each when it is done. Raises `InputError` where data lack."""
     protocol = load_protocol("standard")
-    chosen = {MNIST: ATTACKS, MNIST_AT: WITH_SURVIVORS, CIFAR10: ATTACKS}
     return [
         row
-        for model, attacks in chosen.items()
+        for model, attacks in CHOSEN.items()
         for row in _on_network(load_network(model, EXAMPLES, data), attacks, protocol, note)
     ]
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from robustboard.attacks.libraries.library import all_cards
+from robustboard.benchmark.environment import current_environment
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.peers import contests, examples, limits, models, run
+from robustboard.benchmark.protocols import load_protocol
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was: a line a contest, and rows by the names of `TABLES`."""
+    """What was: a line a contest, rows by the names of `TABLES`, and the code: its commit, as it stood at the beginning."""
 
+    code: str
     lines: Sequence[run.Line]
     tables: Mapping[str, Sequence[Any]]
 
@@ -60,8 +64,10 @@ def chosen(names: Sequence[str]) -> Wanted:
 
 def measure(wanted: Wanted, data: Path | None, note: Callable[[str], None]) -> Measured:
     """All of it, one after the other; `note` is told about each row when it is done. Raises `InputError` where data lack."""
+    environment = current_environment()
+    code = environment["git_commit"] + (", with changes" if environment["git_dirty"] else "")
     lines = run.run_contests(wanted.contests, data, note)
-    return Measured(lines, {name: TABLES[name].measure(data, note) for name in wanted.tables})
+    return Measured(code, lines, {name: TABLES[name].measure(data, note) for name in wanted.tables})
 
 
 def terminal(measured: Measured) -> str:
@@ -73,13 +79,41 @@ def terminal(measured: Measured) -> str:
 def markdown(measured: Measured) -> str:
     """The committed page, with what was measured."""
     parts = [run.page(measured.lines)] if measured.lines else []
-    return "\n".join([*parts, *(f"## {_section(name, rows, 'github')}" for name, rows in measured.tables.items())])
+    sections = [f"## {_section(name, rows, 'github')}" for name, rows in measured.tables.items()]
+    return "\n".join([*parts, *sections, _measured_with(measured)])
 
 
-def as_json(measured: Measured) -> dict[str, list[dict[str, object]]]:
-    """Every field of every row: under "contests", and under the names of `TABLES`."""
+def strengths(of_contests: bool, of_limits: bool) -> list[str]:
+    """What of ours is measured today, a line an attack and network: its version and every parameter. A committed page that
+    does not hold these lines is out of date."""
+    rows: list[tuple[str, str, Mapping[str, Any]]] = []
+    if of_contests:
+        rows += [(c.ours.attack, c.model, c.ours.parameters) for c in contests.contests()]
+    if of_limits:
+        protocol = load_protocol("standard")
+        rows += [
+            (name, model, protocol.parameters(model.split("/")[0], all_cards()[name]))
+            for model, names in limits.CHOSEN.items()
+            for name in names
+        ]
+    return list(dict.fromkeys(_strength(*row) for row in rows))
+
+
+def _strength(attack: str, model: str, given: Mapping[str, Any]) -> str:
+    card = all_cards()[attack]
+    told = ", ".join(f"{name} {value}" for name, value in {**card.parameters(), **given}.items())
+    return f"- {attack}, version {card.version}, on {model}: {told or 'no parameters'}"
+
+
+def _measured_with(measured: Measured) -> str:
+    lines = ["## Measured with", "", f"The code of commit {measured.code}; ours at these strengths:", ""]
+    return "\n".join([*lines, *strengths(bool(measured.lines), "limits" in measured.tables), ""])
+
+
+def as_json(measured: Measured) -> dict[str, object]:
+    """Every field of every row: under "contests" and the names of `TABLES`; the commit under "code"."""
     tables = {name: TABLES[name].as_json(rows) for name, rows in measured.tables.items()}
-    return {"contests": run.as_json(measured.lines), **tables}
+    return {"code": measured.code, "contests": run.as_json(measured.lines), **tables}
 
 
 def _section(name: str, rows: Sequence[Any], style: str) -> str:
