@@ -47,9 +47,9 @@ class Ascent:
 
 Attempt = Callable[[Tensor, Tensor], Ascent]
 """(number of the attempt (n,), rows (n,) of the batch) -> what it comes to on each of those rows."""
-QUARTER, FEW = 4, 8
+QUARTER, FEW = 4, 4
 """Attempts are made side by side until a quarter of the batch is filled, or few rows: a smaller batch costs more a row than
-is lost on attempts that a success made needless, and fewer rows than eight cost what eight do."""
+is lost on attempts that a success made needless, and fewer rows than four cost what four do."""
 
 
 def cascade(best: Ascent, attempts: int, attempt: Attempt, *, side_by_side: bool = True) -> Ascent:

@@ -17,6 +17,7 @@ from robustboard.attacks.losses import Head, confidence, margin
 from robustboard.benchmark.errors import ModelFaultError
 
 TOLERANCE = 1e-6
+BLOCK = 4
 OutputKind = Literal["logits", "probabilities", "log-probabilities"]
 
 
@@ -58,7 +59,7 @@ class Verdict:
 
 
 class CountedModel(nn.Module):
-    """A model with a meter: rows that went forward, and rows that a gradient came back through. Small batches are padded."""
+    """A model with a meter: rows that went forward, and rows that a gradient came back through. Batches are filled up."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -79,17 +80,18 @@ class CountedModel(nn.Module):
 
 
 def padded_call(network: nn.Module, images: Tensor) -> Tensor:
-    """The network's answers, a small batch filled up with copies of its last image.
+    """The network's answers, the batch filled up with copies of its last image: to a multiple of four on a processor.
 
-    Matrix products of fewer than four rows a thread are summed in another order, and where features tie (a black
-    background under max-pooling) such a rounding turns whole gradients. From that size on, an example's answer was the same
-    to the bit in every batch on the CPU; the copies keep it so for the last survivors of an attack.
+    Matrix products sum the last one to three rows of each thread's share in another order, and where features tie (a black
+    background under max-pooling) such a rounding turns whole gradients. An example's answers in batches of whole fours were
+    the same to the bit, for 1 to 16 threads; the copies keep them so as attacks' examples leave.
     """
-    wanted = 4 * max(2, torch.get_num_threads()) if images.device.type == "cpu" else 32
-    if not 0 < len(images) < wanted:
+    rows = len(images)
+    wanted = -(-rows // BLOCK) * BLOCK if images.device.type == "cpu" else max(rows, 32)
+    if rows in (0, wanted):
         return network(images)  # type: ignore[no-any-return]
-    answers = network(torch.cat([images, images[-1:].detach().expand(wanted - len(images), *images.shape[1:])]))
-    return answers[: len(images)] if isinstance(answers, Tensor) and len(answers) == wanted else answers
+    answers = network(torch.cat([images, images[-1:].detach().expand(wanted - rows, *images.shape[1:])]))
+    return answers[:rows] if isinstance(answers, Tensor) and len(answers) == wanted else answers
 
 
 @contextmanager

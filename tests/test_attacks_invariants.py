@@ -141,6 +141,17 @@ class Relabelled(Wrapped):
 
 @pytest.mark.parametrize("name", EVERY)
 @any_network
+@given(seed=seeds_of_networks, classes=st.integers(2, 6), shift=st.floats(-100, 100))
+def test_a_constant_added_to_the_logits_does_not_matter(name: str, seed: int, classes: int, shift: float) -> None:
+    model, images, labels = two_layer_problem(seed, classes=classes, count=8)
+    plain = run_quickly(name, model, images, labels).images
+    shifted = run_quickly(name, Wrapped(model, shift=shift), images, labels).images
+    assert torch.equal(is_fooled(model, plain, labels), is_fooled(model, shifted, labels))
+    assert torch.allclose(distances(name, plain, images), distances(name, shifted, images), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@any_network
 @given(seed=seeds_of_networks, order=st.permutations(range(4)))
 def test_the_names_of_the_classes_do_not_matter(name: str, seed: int, order: list[int]) -> None:
     model, images, labels = two_layer_problem(seed, count=4)
@@ -184,9 +195,9 @@ def test_a_constant_model_is_survived(name: str) -> None:
         assert torch.equal(candidates, images), "a minimum-norm attack that found nothing returns the image itself"
 
 
-def with_flags() -> tuple[nn.Module, Tensor, Tensor]:
-    """A network whose modules are in different modes, of which one is a frozen parameter and another has a gradient."""
-    inner, images, labels = two_layer_problem(6)
+def with_flags(seed: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A random network whose modules are in different modes, of which one is a frozen parameter and another has a gradient."""
+    inner, images, labels = two_layer_problem(seed, count=8)
     model = nn.Sequential(inner, nn.Dropout(0.5), nn.BatchNorm1d(4))
     model.train()
     model[1].eval()
@@ -198,8 +209,10 @@ def with_flags() -> tuple[nn.Module, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_model_and_global_random_state_are_left_as_they_were(name: str) -> None:
-    model, images, labels = with_flags()
+@any_network
+@given(seed=seeds_of_networks)
+def test_model_and_global_random_state_are_left_as_they_were(name: str, seed: int) -> None:
+    model, images, labels = with_flags(seed)
     modes = [module.training for module in model.modules()]
     wants = [parameter.requires_grad for parameter in model.parameters()]
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -329,8 +342,10 @@ def test_a_gradient_free_attack_never_asks_for_a_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", attack_names())
-def test_single_and_double_precision_agree_to_rounding(name: str) -> None:
-    model, images, labels = two_layer_problem()
+@any_network
+@given(seed=seeds_of_networks, classes=st.integers(2, 6))
+def test_single_and_double_precision_agree_to_rounding(name: str, seed: int, classes: int) -> None:
+    model, images, labels = two_layer_problem(seed, classes=classes, count=8)
     single = run_quickly(name, model, images, labels).images
     double = run_quickly(name, copy.deepcopy(model).double(), images.double(), labels).images
     assert double.dtype == torch.float64

@@ -12,7 +12,7 @@ import robustboard
 from conftest import Linear, linear_problem
 from evaluation_tasks import EPSILON, proposes, records, task_for, to_edge
 from robustboard.attacks.attack import Proposal
-from robustboard.benchmark.judge import Threat, look_clean
+from robustboard.benchmark.judge import CountedModel, Threat, look_clean
 
 
 def test_an_attack_that_claims_success_but_changes_nothing_is_not_believed() -> None:
@@ -135,3 +135,30 @@ def test_an_attack_that_returns_no_proposal_has_failed(made: object) -> None:
         return made  # type: ignore[return-value]
 
     assert all("TypeError" in example.failure for example in records(task_for(model, images, labels, attack)))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_an_answer_and_its_gradient_are_the_same_to_the_bit_in_batches_of_all_sizes(threads: int) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 13 * 13, 64), nn.ReLU())
+    network.append(nn.Linear(64, 10)).requires_grad_(False)
+    images = torch.rand(48, 1, 28, 28)
+    counted = CountedModel(network)
+
+    def look(batch: Tensor) -> tuple[Tensor, Tensor]:
+        variable = batch.clone().requires_grad_(True)
+        logits = counted(variable)
+        return logits.detach(), torch.autograd.grad(logits.square().sum(), variable)[0]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        together, slopes = look(images)
+        for size in [*range(1, 20), 31, 47]:
+            for start in range(0, 48 - size + 1, 16):
+                logits, gradient = look(images[start : start + size])
+                assert torch.equal(logits, together[start : start + size])
+                assert torch.equal(gradient, slopes[start : start + size])
+    finally:
+        torch.set_num_threads(before)
+    assert counted.forwards == 48 + sum(len(range(0, 48 - size + 1, 16)) * size for size in [*range(1, 20), 31, 47])

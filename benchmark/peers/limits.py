@@ -55,8 +55,8 @@ NOTE = """Each attack alone, on one batch of n examples that the network has rig
 that data set; what it does not mention is at its defaults. **passes**: rows forward + back, an example. **of a fixed batch**:
 their share of those that a loop would make in which every example takes every step: 100 % where nobody can leave early.
 **passes/wall**: the time that the passes alone would take at the best batch size, over the time that the attack took; *slow* is
-below 0.8 on MNIST, 0.9 on CIFAR-10. **filled**: rows that only fill up batches of fewer than eight (four a thread, if that is
-more), against those asked for: where one example of many fights on, its passes cost as much as eight. **peak memory**: by how
+below 0.8 on MNIST, 0.9 on CIFAR-10. **filled**: rows that only fill up batches to a multiple of four, against those asked for:
+where one example of many fights on, its passes cost as much as four. **peak memory**: by how
 much the resident memory of the process rose (the kernel's high-water mark) above where it stood with the network and the images
 loaded; in brackets, the same for one pass forward and back of that batch. `cw_cold` and `lbfgs`, which no board runs, are left
 out: they take minutes; so are `apgd_dlr` and the attacks whose names end in `_ce`, `_l2` and `_linf`, which are the loops of
