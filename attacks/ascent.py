@@ -1,4 +1,5 @@
-"""Projected gradient ascent with keep-best and per-example stopping: the loop that BIM, PGD and max-confidence share."""
+"""Projected gradient ascent with keep-best and per-example stopping, the loop that BIM, PGD and max-confidence share; and the
+attempts, one after the other on the survivors, of every attack with restarts or several targets."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ Attempt = Callable[[Tensor, Tensor], Ascent]
 """(number of the attempt (n,), rows (n,) of the batch) -> what it comes to on each of those rows."""
 QUARTER, FEW = 4, 4
 """Attempts are made side by side until a quarter of the batch is filled, or few rows: a smaller batch costs more a row than
-is lost on attempts that a success made needless, and fewer rows than four cost what four do."""
+is lost on attempts that a success made needless, and on a processor fewer rows than four are filled up to four."""
 
 
 def cascade(best: Ascent, attempts: int, attempt: Attempt, *, side_by_side: bool = True) -> Ascent:
@@ -65,14 +66,26 @@ def cascade(best: Ascent, attempts: int, attempt: Attempt, *, side_by_side: bool
             break
         room = max(FEW, len(best.done) // QUARTER) if side_by_side else 0
         together = min(attempts - number, max(1, room // len(rows)))
-        numbers = torch.arange(number, number + together, device=rows.device).repeat_interleave(len(rows))
-        reached = attempt(numbers, rows.repeat(together))
+        try:
+            numbers, reached = _several(attempt, rows, number, together)
+        except Exception:
+            if together == 1:
+                raise
+            # One attempt's trouble (a model that answers NaN on its path) must not cost the others.
+            together = 1
+            numbers, reached = _several(attempt, rows, number, together)
         for part in torch.arange(len(numbers), device=rows.device).split(len(rows)):
             still, there = rows[~best.done[rows]], part[~best.done[rows]]
             best.keep(still, reached.images[there], reached.scores[there], reached.done[there])
             best.iterations[still] += reached.iterations[there]
         number += together
     return best
+
+
+def _several(attempt: Attempt, rows: Tensor, first: int, together: int) -> tuple[Tensor, Ascent]:
+    """The attempts from `first` on at once, each on all `rows`: their numbers, and what they come to."""
+    numbers = torch.arange(first, first + together, device=rows.device).repeat_interleave(len(rows))
+    return numbers, attempt(numbers, rows.repeat(together))
 
 
 def ascend(
@@ -92,8 +105,8 @@ def ascend(
     `epsilon` around `origins` and the box. Examples leave the batch when `score` says they are done. A `falling` step is
     `step` at first and falls along a line, to `step` / `steps` at last.
 
-    More steps never give a worse score: every iterate is scored and the best is kept. Costs one pass forward and back
-    a step and an example, and one forward for the last iterate.
+    Every iterate is scored and the best is kept: more steps of one length never give a worse score. Costs one pass forward
+    and back a step and an example, and one forward for the last iterate.
     """
     best = Ascent.nothing(starts)
     rows = torch.arange(len(starts), device=starts.device)

@@ -12,7 +12,7 @@ from robustboard.attacks.losses import Head, confidence, lead_of, log_odds, marg
 from robustboard.attacks.pgd import uniform_start
 
 CERTAIN = 1 - 1e-6
-"""A confidence that is 1 to rounding: nothing is left to gain, the example is done."""
+"""Within a millionth of 1 nothing is left to gain, the example is done."""
 
 
 @register(
@@ -36,8 +36,8 @@ def max_confidence(
 ) -> Proposal:
     """For every wrong class a PGD ascent on that class's confidence; per example the most confident error is kept.
 
-    The first move is `step` · ε long, and they fall to none along a line: on an adversarially trained network long steps
-    leave the first hill and short ones climb the last, where steps of one length do neither.
+    The first move is `step` · ε long, and they fall along a line, the last to `step` · ε / `steps`: on an adversarially
+    trained network long steps leave the first hill and short ones climb the last, where steps of one length do neither.
 
     Every example is attacked, clean errors included, and the clean image is a candidate too. Wrong classes are tried in
     the order of their clean logits; an example that is wrong with a confidence of 1 is done with all of them.
@@ -66,8 +66,8 @@ def max_confidence(
 
 
 def target_confidence(logits: Tensor, labels: Tensor, targets: Tensor, head: Head) -> Tensor:
-    """A strictly rising function of the target's confidence whose gradient does not vanish: log softmax_t, or for
-    sigmoid heads Z_t, joined with Z_t − Z_y as long as the label leads: only an error counts. (N,)"""
+    """A strictly rising function of the target's confidence whose gradient does not vanish: the log-odds of
+    softmax_t, or for sigmoid heads Z_t, joined with Z_t − Z_y as long as the label leads: only an error counts. (N,)"""
     if head == "softmax":
         # log p_t flattens as p_t nears 1, where log p_t − log(1 − p_t), equally rising, goes on.
         return -log_odds(logits, targets)

@@ -31,7 +31,7 @@ def pgd_targeted(
     restarts: int = 1,
 ) -> Proposal:
     """For every wrong class t an ascent of Z_t − Z_y from a uniform point of the ball; its moves are `step` · ε
-    long at first and fall to none along a line.
+    long at first and fall along a line.
 
     The classes are tried in the order of their clean logits, `restarts` times, and only survivors go on to the next. Any
     wrong answer is a success, whichever class it is. Raises ValueError when the moves together are shorter than ε.

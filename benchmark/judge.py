@@ -59,17 +59,19 @@ class Verdict:
 
 
 class CountedModel(nn.Module):
-    """A model with a meter: rows that went forward, and rows that a gradient came back through. Batches are filled up."""
+    """A model with a meter: rows that went forward, and rows that a gradient came back through. Batches are filled up, unless
+    the model is to be met as it is."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, filled: bool = True) -> None:
         super().__init__()
         self.network = network
+        self.filled = filled
         self.training = network.training
         self.forwards = 0
         self.backwards = 0
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = padded_call(self.network, images)
+        logits = padded_call(self.network, images) if self.filled else self.network(images)
         self.forwards += len(images)
         if logits.requires_grad:
             logits.register_hook(self._count)
@@ -80,14 +82,14 @@ class CountedModel(nn.Module):
 
 
 def padded_call(network: nn.Module, images: Tensor) -> Tensor:
-    """The network's answers, the batch filled up with copies of its last image: to a multiple of four on a processor.
+    """The network's answers, the batch filled up to a multiple of four with copies of its last image.
 
-    Matrix products sum the last one to three rows of each thread's share in another order, and where features tie (a black
-    background under max-pooling) such a rounding turns whole gradients. An example's answers in batches of whole fours were
-    the same to the bit, for 1 to 16 threads; the copies keep them so as attacks' examples leave.
+    Matrix products on a processor sum the last one to three rows of a thread's share in another order, and where features
+    tie (a black background under max-pooling) such a rounding turns whole gradients. In batches of whole fours an example's
+    answers and gradients were the same to the bit whatever the batch; the copies keep them so as attacks' examples leave.
     """
     rows = len(images)
-    wanted = -(-rows // BLOCK) * BLOCK if images.device.type == "cpu" else max(rows, 32)
+    wanted = -(-rows // BLOCK) * BLOCK
     if rows in (0, wanted):
         return network(images)  # type: ignore[no-any-return]
     answers = network(torch.cat([images, images[-1:].detach().expand(wanted - rows, *images.shape[1:])]))
@@ -175,7 +177,7 @@ def judge(network: nn.Module, images: Tensor, labels: Tensor, candidates: object
         adversarial=finite & (margin(logits, labels) >= 0),
         distance=projections.norms(kept - images, threat.norm),
         confidence=confidence(logits, head),
-        adversarial_rounded=margin(rounded.nan_to_num(0.0), labels) >= 0,
+        adversarial_rounded=torch.isfinite(rounded).all(1) & (margin(rounded.nan_to_num(0.0, 0.0, 0.0), labels) >= 0),
         failures=failures,
     )
 

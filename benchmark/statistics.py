@@ -79,11 +79,14 @@ def optimality(distances: Distances, best: Distances) -> float:
     best distance and c the share of examples right clean: 1 for an attack that matches the best, 0 for one that does nothing.
 
     Distances (n,) are 0 for clean errors and infinite where nothing was found. The mean is exact, where an integral of a
-    step function by trapezoids would give an attack that does nothing most of the points. 1 where there is nothing to find.
+    step function by trapezoids would give an attack that does nothing most of the points. Where all that is known lies at one
+    distance there is no such scale: 1 for who matches it everywhere, else 0.
     """
     finite = best[np.isfinite(best)]
     largest = float(finite.max()) if len(finite) else 0.0
     clean_accuracy = float((best > 0).mean())
     mean, mean_best = float(np.minimum(distances, largest).mean()), float(np.minimum(best, largest).mean())
     room = clean_accuracy * largest - mean_best
-    return 1.0 if room <= 0 else 1 - (mean - mean_best) / room
+    if room <= 1e-12 * largest:
+        return float(bool((distances <= best * (1 + 1e-9)).all()))
+    return 1 - (mean - mean_best) / room

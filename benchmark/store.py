@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustboard.benchmark.cascade import CASCADES
+from robustboard.benchmark.cascade import CASCADES, fooled_already
 from robustboard.benchmark.cells import Cell
 from robustboard.benchmark.environment import current_environment
 from robustboard.benchmark.errors import InputError
@@ -41,7 +41,8 @@ EPS_MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
 def is_finished(cell: Cell) -> bool:
-    """Whether the cell's file is there and of the same identity, and, for a worst case, everything that it joined still is.
+    """Whether the cell's file is there and of the same identity, and, for a worst case, everything that it joined still is,
+    and nothing that came since fools one of its survivors.
     A damaged or foreign file counts as not there. A result that only another version of the protocol sets apart is taken
     over: the protocol has changed elsewhere."""
     try:
@@ -53,8 +54,15 @@ def is_finished(cell: Cell) -> bool:
             return False
         there = replace(there, identity=cell.identity, protocol=ProtocolBlock(cell.protocol.name, cell.protocol.version))
         write_cell(there, cell.path)
-    present = {other.attack.name: other.identity for other in fellows(cell)} if there.joined else {}
-    return all(present.get(name) == identity for name, identity in there.joined.items())
+    if not cell.attack.is_cascade:
+        return True
+    beside = {other.attack.name: other for other in fellows(cell)}
+    if any(name not in beside or beside[name].identity != identity for name, identity in there.joined.items()):
+        return False
+    rows = zip(there.per_example.index, there.per_example.correct_clean, there.per_example.fooled, strict=True)
+    survivors = {index for index, right, fooled in rows if right and not fooled}
+    newcomers = [other for name, other in beside.items() if name not in there.joined]
+    return not survivors & {record.index for record in fooled_already(newcomers, sorted(survivors))}
 
 
 def fellows(cell: Cell) -> list[CellResult]:

@@ -145,7 +145,7 @@ def make_certificate(
             undecided=list(verdicts).count("undecided"),
             rounding=0.01,
         ),
-        per_example=record.CertifiedExamples(list(range(n)), list(verdicts), ["crown"] * n, [0.1] * n),
+        per_example=record.CertifiedExamples(list(range(n)), list(verdicts), ["crown"] * n, [None] * n, [0.1] * n),
         environment=make_cell().environment,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from attack_problems import (
     Rows,
@@ -75,3 +76,25 @@ def test_attempts_side_by_side_come_to_what_they_do_one_after_the_other(name: st
     assert torch.equal(both.iterations, alone.iterations)
     assert len(together.seen) < len(apart.seen), "fewer and larger batches"
     assert max(together.seen) <= 2 * len(images)
+
+
+def test_an_attempt_that_fails_does_not_cost_the_one_before_it_its_success() -> None:
+    origin = torch.full((1, 1, 2, 2), 0.5)
+
+    def attempt(numbers: Tensor, rows: Tensor) -> ascent.Ascent:
+        if bool((numbers == 2).any()):
+            raise FloatingPointError("the model's outputs are not finite")
+        found = numbers == 1
+        scores = torch.where(found, 1.0, -1.0)
+        return ascent.Ascent(origin[rows] + 0.1 * numbers[:, None, None, None], scores, torch.ones_like(numbers), found)
+
+    best = ascent.cascade(ascent.Ascent.nothing(origin), 4, attempt)
+    assert bool(best.done.all())
+    assert torch.equal(best.images, origin + 0.1)
+    assert best.iterations.tolist() == [2]
+
+    def hopeless(numbers: Tensor, rows: Tensor) -> ascent.Ascent:
+        raise FloatingPointError("the model's outputs are not finite")
+
+    with pytest.raises(FloatingPointError):
+        ascent.cascade(ascent.Ascent.nothing(origin), 4, hopeless)

@@ -154,11 +154,25 @@ def test_only_survivors_are_paid_for(tmp_path: Path) -> None:
     assert bool((spent[~joined & np.array(rows.correct_clean, dtype=bool)] > 0).all())
 
 
-def test_a_second_run_does_nothing_and_a_new_attack_beside_it_neither(tmp_path: Path) -> None:
+def test_a_second_run_does_nothing_and_a_new_attack_that_finds_nothing_new_neither(tmp_path: Path) -> None:
     assert evaluate(tmp_path).evaluated == 3
     assert (evaluate(tmp_path).evaluated, evaluate(tmp_path).reused) == (0, 3)
     assert evaluate(tmp_path, attacks=["pgd"]).evaluated == 1
     assert evaluate(tmp_path).evaluated == 0, "what a worst case joined is all still there"
+
+
+def test_a_new_attack_that_fools_a_survivor_makes_the_worst_case_run_again(tmp_path: Path) -> None:
+    weak = PROTOCOL.replace('["pgd", "pgd_t"]', '["pgd"]').replace("pgd = { steps = 8", "pgd = { steps = 4")
+    evaluate(tmp_path, weak)
+    before = cell(tmp_path, "worst_case")
+    evaluate(tmp_path, weak, attacks=["apgd_t"])
+    new = np.array(cell(tmp_path, "apgd_t").per_example.fooled) & ~np.array(before.per_example.fooled)
+    assert new.any(), "apgd_t must find more for this test to say anything"
+    assert evaluate(tmp_path, weak).evaluated == 1
+    after = cell(tmp_path, "worst_case")
+    assert set(after.joined) == {"fgsm", "bim", "apgd_t"}
+    assert after.outcome.robust_accuracy <= before.outcome.robust_accuracy - new.sum() / 60
+    assert evaluate(tmp_path, weak).evaluated == 0
 
 
 def test_a_cell_that_was_joined_and_changed_makes_the_worst_case_run_again(tmp_path: Path) -> None:

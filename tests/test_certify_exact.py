@@ -92,6 +92,8 @@ def test_the_largest_margin_found_is_that_of_a_grid(seed: int, epsilon: float, f
         value = logits(layers, answer.point.reshape(1, 1, 1, features))[0]
         reached = float(value[wrong] - value[int(label)])
         assert best - 1e-3 <= reached <= best + miss + 1e-6
+        assert answer.margin is not None
+        assert -reached - 1e-3 <= answer.margin <= -best + 1e-6
 
 
 @settings(max_examples=25, deadline=None)
@@ -204,9 +206,8 @@ def test_the_committed_attacks_do_not_contradict_the_committed_answer() -> None:
     assert row.marks == ()
     worst = row.worst_case("linf")
     assert worst is not None
-    # The undecided ones are robust in exact arithmetic, by less than float32 passes could round.
-    robust, open_ = len(committed().robust), committed().outcome.undecided
-    assert robust <= worst.robust <= robust + open_ + 0.003 * committed().outcome.n
+    proved, exact = len(committed().robust), len(committed().robust_but_for_rounding)
+    assert proved <= worst.robust <= exact + 0.003 * committed().outcome.n
 
 
 @pytest.mark.real_data

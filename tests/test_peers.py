@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import robustboard
 from robustboard.attacks.libraries.library import all_cards
@@ -14,7 +15,7 @@ from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.judge import Verdict
 from robustboard.benchmark.peers.contests import EPSILON, Contest, Side, contests
-from robustboard.benchmark.peers.measure import Network, Timing, efficiency, strength, timed
+from robustboard.benchmark.peers.measure import Network, Spent, Timing, efficiency, strength, timed
 from robustboard.benchmark.peers.page import strengths
 from robustboard.benchmark.peers.run import Entry, as_json, chosen_contests, page, run_contest
 from robustboard.benchmark.peers.run import _is_as_strong as is_as_strong
@@ -49,9 +50,10 @@ def test_where_distances_are_measured_it_is_that_to_the_strongest() -> None:
 def test_a_weaker_attack_does_not_count_however_fast() -> None:
     assert is_as_strong(CONTEST, entry(1.0, 0.5), [entry(1.0, 0.5), entry(1.0, 0.6)], None)
     assert not is_as_strong(CONTEST, entry(1.0, 0.51), [entry(1.0, 0.5)], None)
-    found = replace(CONTEST, measure="found")
-    assert is_as_strong(found, entry(1.0, 0.51), [entry(1.0, 0.5)], None)
-    assert not is_as_strong(found, entry(1.0, 0.49), [entry(1.0, 0.5)], None)
+    for measure in ("failure at t = 0.5", "targets reached"):
+        high = replace(CONTEST, measure=measure)
+        assert is_as_strong(high, entry(1.0, 0.51), [entry(1.0, 0.5)], None)
+        assert not is_as_strong(high, entry(1.0, 0.49), [entry(1.0, 0.5)], None)
 
 
 def test_distances_are_held_to_the_reference_too() -> None:
@@ -64,17 +66,16 @@ def test_distances_are_held_to_the_reference_too() -> None:
 def test_what_was_not_found_has_the_longest_distance() -> None:
     fooled = torch.tensor([True, False, True])
     verdict = Verdict(fooled, torch.tensor([1.0, 0.5, 3.0]), torch.tensor([0.6, 0.9, 0.4]), fooled, ["", "", ""])
-    timing = Timing(1.0, 3, 3, verdict)
+    timing = Timing(1.0, 3, 3, verdict, fooled)
     assert strength(timing, "mean distance", 2.0) == pytest.approx((1 + 2 + 2) / 3)
     assert strength(timing, "robust accuracy", 2.0) == pytest.approx(1 / 3)
     assert strength(timing, "failure at t = 0.5", 2.0) == pytest.approx(1 / 3)
 
 
 def test_passes_that_take_all_the_time_are_the_limit() -> None:
-    verdict = Verdict(*[torch.zeros(0)] * 4, [])
     # 10 forward alone, 20 forward and back, at 1 and 3 ms: 70 ms; 5 more gradients of the same passes: 2 ms each.
-    assert efficiency(Timing(0.07, 30, 20, verdict), (0.001, 0.003)) == pytest.approx(1)
-    assert efficiency(Timing(0.1, 20, 25, verdict), (0.001, 0.003)) == pytest.approx(0.7)
+    assert efficiency(Spent(0.07, 30, 20), (0.001, 0.003)) == pytest.approx(1)
+    assert efficiency(Spent(0.1, 20, 25), (0.001, 0.003)) == pytest.approx(0.7)
 
 
 def test_a_side_is_judged_and_its_passes_are_counted(digits: Network) -> None:
@@ -86,7 +87,30 @@ def test_a_side_is_judged_and_its_passes_are_counted(digits: Network) -> None:
 
 def test_a_side_aimed_at_the_next_class_reaches_it(digits: Network) -> None:
     timing = timed(Side("jsma", {"theta": 1.0}, next_class=True), digits, 30.0, 12)
-    assert strength(timing, "found", 0.0) > 0.5
+    assert strength(timing, "targets reached", 0.0) > 0.5
+    away = timed(Side("jsma", {"theta": 1.0}), digits, 30.0, 12)
+    assert bool((away.reached == away.verdict.adversarial).all()), "without a target every error is one"
+
+
+class Odd(nn.Module):
+    """Answers batches of odd size in another order of classes than those of even size: who fills batches up is found out."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = torch.zeros(len(images), 10)
+        logits[:, len(images) % 2] = 1 + images.flatten(1).sum(1)
+        return logits
+
+
+def test_a_library_meets_the_model_as_it_is() -> None:
+    images, labels = torch.rand(1, 1, 8, 8), torch.ones(1, dtype=torch.int64)
+    seen: list[int] = []
+    model = Odd()
+    model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    network = Network("digits/odd", "softmax", model, images, labels, 10)
+    for name, rows in (("torchattacks:fgsm", 1), ("fgsm", 4)):
+        seen.clear()
+        timed(Side(name), network, 0.1, 1)
+        assert seen[0] == rows
 
 
 def test_a_whole_contest(digits: Network) -> None:

@@ -137,7 +137,7 @@ def test_certificates_are_no_cells_and_are_found_by_the_report(tmp_path: Path) -
         ('"robust"', '"certain"'),
         ('"undecided": 15', '"undecided": -1'),
         ('"n": 20', '"n": 21'),
-        ("robustboard/certified/1", "robustboard/certified/2"),
+        ("robustboard/certified/2", "robustboard/certified/1"),
         ("{", "["),
     ],
 )

@@ -7,7 +7,7 @@ Of every ReLU that can be either, a 0/1 variable says which; the bounds of its i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -29,10 +29,13 @@ Array = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class Answer:
     """One search. `status`: "empty" where no point of the ball reaches the wrong class, "found" with such a point, else
-    "undecided": the time was up. `point` (features,) is None unless found."""
+    "undecided": the time was up. `point` (features,) is None unless found. `margin`: what Z_label − Z_wrong is at least
+    over the ball, without any rounding, by the solver's bound less its
+    tolerance; None where it has none or nothing is left of the ball."""
 
     status: Literal["empty", "found", "undecided"]
     point: Tensor | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def search(parts: Sequence[Stage], boxes: Sequence[Box], label: int, wrong: int,
     weight = last.weight[wrong] - last.weight[label]
     bias = float(last.bias[wrong] - last.bias[label])
     program.constrain(weight[None], previous, [-slack - FEASIBILITY - bias], [np.inf])
-    return program.maximise(weight, previous, width, seconds)
+    answer = program.maximise(weight, previous, width, seconds)
+    return answer if answer.margin is None else replace(answer, margin=answer.margin - bias - FEASIBILITY)
 
 
 class _Program:
@@ -110,7 +114,8 @@ class _Program:
         self._row_upper += upper
 
     def maximise(self, weights: Array, numbers: npt.NDArray[np.intp], width: int, seconds: float) -> Answer:
-        """The point, in the first `width` variables, at which `weights` · variables is largest."""
+        """The point, in the first `width` variables, at which `weights` · variables is largest; `margin` is what the
+        opposite of that sum is at least."""
         cost = np.zeros(self._count)
         cost[numbers] = -weights
         matrix = sparse.lil_matrix((len(self._rows), self._count))
@@ -127,7 +132,10 @@ class _Program:
             return Answer("empty")
         if found.x is None:
             return Answer("undecided")
-        return Answer("found", torch.from_numpy(np.asarray(found.x[:width], dtype=np.float64)))
+        # A program without a 0/1 variable has no dual bound: its optimum is one (SciPy's status 0).
+        bound = found.fun if found.mip_dual_bound is None and found.status == 0 else found.mip_dual_bound
+        point = torch.from_numpy(np.asarray(found.x[:width], dtype=np.float64))
+        return Answer("found", point, bound if bound is not None and np.isfinite(bound) else None)
 
 
 def _relu(program: _Program, part: Stage, previous: npt.NDArray[np.intp], lower: Array, upper: Array) -> npt.NDArray[np.intp]:

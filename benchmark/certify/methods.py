@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -22,7 +22,7 @@ from robustboard.benchmark.certify.trace import trace
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.judge import TOLERANCE, CountedModel, Threat, judge
 
-VERSION = 1
+VERSIONS: Mapping[MethodName, int] = {"interval": 1, "crown": 1, "exact": 2}
 TIME_LIMIT_S = 60.0
 _BATCH = 4
 
@@ -52,13 +52,15 @@ class Task:
 
 @dataclass(frozen=True)
 class ExampleAnswer:
-    """What was found out about one example; `rounding` is the margin set aside for float32."""
+    """What was found out about one example; `rounding` is the margin set aside for float32. `margin`: for an example that the
+    solver left undecided, what the label's logit leads by at least if nothing is rounded; None where it does not say."""
 
     index: int
     verdict: Verdict
     means: Means
     seconds: float
     rounding: float = 0.0
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def _by_search(
     images, labels = task.examples.images[row : row + 1], task.examples.labels[row : row + 1]
     verdict: Verdict = "robust"
     means: Means = "milp"
+    leads: list[float | None] = []
     keys = make_keys(task.seed, torch.tensor([answer.index]), "certify")
     attacked = pgd(CountedModel(task.network), images, labels, keys, epsilon=task.epsilon, restarts=3)
     if _is_fooled(task, images, labels, attacked.images):
@@ -144,10 +147,13 @@ def _by_search(
             if sought.status == "empty":
                 continue
             verdict = "undecided"
+            leads.append(sought.margin)
             if sought.point is not None and _is_fooled(task, images, labels, sought.point.float().reshape(images.shape)):
                 verdict = "fooled"
                 break
-    return replace(answer, verdict=verdict, means=means, seconds=answer.seconds + time.perf_counter() - began)
+    known = [lead for lead in leads if lead is not None] if verdict == "undecided" else []
+    margin = min(known) if known and len(known) == len(leads) else None
+    return replace(answer, verdict=verdict, means=means, seconds=answer.seconds + time.perf_counter() - began, margin=margin)
 
 
 def _is_fooled(task: Task, images: Tensor, labels: Tensor, candidates: Tensor) -> bool:

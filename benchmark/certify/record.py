@@ -19,7 +19,7 @@ from robustboard.benchmark.results import (
     write_atomically,
 )
 
-SCHEMA: Final = "robustboard/certified/1"
+SCHEMA: Final = "robustboard/certified/2"
 _CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 MethodName = Literal["interval", "crown", "exact"]
@@ -79,6 +79,9 @@ class CertifiedExamples:
     """Proved robust, fooled by an image that the judge confirmed, undecided, or misclassified clean."""
     means: list[Means]
     """What decided, or was tried last."""
+    margin: list[float | None]
+    """Of an example that the solver left undecided: what the label's logit leads by at least, all over the radius, if nothing
+    is rounded, by the solver's bound less its tolerance. Else null."""
     seconds: list[float]
     """Time spent on the example."""
 
@@ -87,7 +90,7 @@ class CertifiedExamples:
 class CertifiedResult:
     """What is proved about one model on one protocol's examples."""
 
-    schema: Literal["robustboard/certified/1"]
+    schema: Literal["robustboard/certified/2"]
     """Which contract this file keeps."""
     identity: str
     """Hash of everything that decides the result; equal identity means it need not be computed again."""
@@ -124,6 +127,13 @@ class CertifiedResult:
         """The positions in the split of the examples proved robust."""
         rows = zip(self.per_example.index, self.per_example.verdict, strict=True)
         return {index for index, verdict in rows if verdict == "robust"}
+
+    @property
+    def robust_but_for_rounding(self) -> set[int]:
+        """Those, and the undecided whose label leads all over the radius, but by less than was set aside for what a float32
+        pass may round."""
+        rows = zip(self.per_example.index, self.per_example.margin, strict=True)
+        return self.robust | {index for index, margin in rows if margin is not None and margin > 0}
 
     @property
     def is_exact(self) -> bool:

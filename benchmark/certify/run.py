@@ -91,6 +91,8 @@ def sentence(result: CertifiedResult) -> str:
     )
     if method.name == "exact" and outcome.undecided:
         text += f"; {outcome.undecided} undecided"
+        if near := len(result.robust_but_for_rounding - result.robust):
+            text += f", {near} of them robust if nothing is rounded"
     if method.interval_layers:
         text += f"; non-linear layers {', '.join(map(str, method.interval_layers))} of the chain too large: interval bounds there"
     return text
@@ -168,7 +170,7 @@ def _method(request: CertifyRequest, task: Task) -> MethodBlock:
     is_exact = request.method == "exact"
     return MethodBlock(
         name=request.method,
-        version=methods.VERSION,
+        version=methods.VERSIONS[request.method],
         eps=task.epsilon,
         radius=task.radius,
         interval_layers=by_interval,
@@ -225,6 +227,7 @@ def _assemble(
             index=indices,
             verdict=verdicts,
             means=[answer.means for answer in found],
+            margin=[None if answer.margin is None else round(answer.margin, 9) for answer in found],
             seconds=[round(answer.seconds, 3) for answer in found],
         ),
         environment=environment,

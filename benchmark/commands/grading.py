@@ -13,6 +13,7 @@ from robustboard.benchmark.canaries import grades
 from robustboard.benchmark.canaries.contender import settings_note
 from robustboard.benchmark.canaries.run import canaries, chosen_cards, grade_all
 from robustboard.benchmark.commands.folders import leaderboards
+from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.results import write_atomically
 
 
@@ -58,7 +59,10 @@ def peers_command(names: tuple[str, ...], data: Path | None, as_json: bool, writ
     """
     from robustboard.benchmark.peers import page as peers  # noqa: PLC0415  (only this command needs the contests)
 
-    measured = peers.measure(peers.chosen(names), data, lambda text: print(text, file=sys.stderr, flush=True))
+    wanted = peers.chosen(names)
+    if names and write is not None and write.exists():
+        raise InputError(f"{write} is there already, and {', '.join(names)} alone would take its place: name another file")
+    measured = peers.measure(wanted, data, lambda text: print(text, file=sys.stderr, flush=True))
     print(json.dumps(peers.as_json(measured), indent=1) if as_json else peers.terminal(measured))
     if write is not None:
         write_atomically(write, peers.markdown(measured))

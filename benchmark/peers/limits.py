@@ -17,7 +17,7 @@ from robustboard.benchmark.judge import CountedModel
 from robustboard.benchmark.memory import peak_memory
 from robustboard.benchmark.peers.contests import CIFAR10, MNIST, MNIST_AT
 from robustboard.benchmark.peers.fixed_loop import Passes, Strength, fixed_passes
-from robustboard.benchmark.peers.measure import BATCH_SIZES, Network, Spent, efficiency, fastest, pass_seconds
+from robustboard.benchmark.peers.measure import Network, Spent, efficiency, fastest, pass_seconds
 from robustboard.benchmark.peers.run import load_network
 from robustboard.benchmark.protocols import Protocol, load_protocol
 
@@ -59,8 +59,8 @@ below 0.8 on MNIST, 0.9 on CIFAR-10. **filled**: rows that only fill up batches 
 where one example of many fights on, its passes cost as much as four. **peak memory**: by how
 much the resident memory of the process rose (the kernel's high-water mark) above where it stood with the network and the images
 loaded; in brackets, the same for one pass forward and back of that batch. `cw_cold` and `lbfgs`, which no board runs, are left
-out: they take minutes; so are `apgd_dlr` and the attacks whose names end in `_ce`, `_l2` and `_linf`, which are the loops of
-those shown with another loss or norm."""
+out: they take minutes; so are `apgd_dlr`, `fgsm_ce`, `bim_ce`, `pgd_ce` and the attacks whose names end in `_l2` and `_linf`,
+which are the loops of those shown with another loss or norm."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Limit:
 
 
 def measure_limits(data: Path | None, note: Callable[[str], None]) -> list[Limit]:
-    """Every attack on both networks; `note` is told about each when it is done. Raises `InputError` where data lack."""
+    """Every attack of `CHOSEN` on its networks; `note` is told about each when done. Raises `InputError` if data lack."""
     protocol = load_protocol("standard")
     return [
         row
@@ -104,12 +104,12 @@ def measure_limits(data: Path | None, note: Callable[[str], None]) -> list[Limit
 
 
 def _on_network(network: Network, attacks: Sequence[str], protocol: Protocol, note: Callable[[str], None]) -> list[Limit]:
-    before = pass_seconds(network, BATCH_SIZES)
+    before = pass_seconds(network)
     rows = []
     for name in attacks:
         rows.append(_row(all_cards()[name], first(network, FEWER.get(network.name, {}).get(name, EXAMPLES)), protocol, before))
         note(f"{name} on {network.name}: {rows[-1].seconds:.2f} s, passes/wall {rows[-1].efficiency:.2f}")
-    after = pass_seconds(network, BATCH_SIZES)
+    after = pass_seconds(network)
     # Whoever else was on the machine made one of the two longer.
     floor = (min(before[0], after[0]), min(before[1], after[1]))
     return [row.against(floor) for row in rows]

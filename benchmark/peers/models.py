@@ -59,9 +59,9 @@ def measure_models(data: Path | None, note: Callable[[str], None], models: Seque
 
 def size_of(network: Network) -> Size:
     """A pass and a step of a registry network, the pass timed before and after the steps."""
-    before = pass_seconds(network, BATCH_SIZES)[1]
+    before = pass_seconds(network)[1]
     seconds = min(_step_seconds(network, size) for size in BATCH_SIZES)
-    after = pass_seconds(network, BATCH_SIZES)[1]
+    after = pass_seconds(network)[1]
     return Size(network.name, read_cards()[network.name].parameters, min(before, after), seconds)
 
 

@@ -110,7 +110,7 @@ def _entry(side: Side, timing: Timing, contest: Contest, longest: float, sizes: 
 
 
 def _longest(timing: Timing) -> float:
-    found = timing.verdict.distance[timing.verdict.adversarial]
+    found = timing.verdict.distance[timing.reached]
     return float(found.max()) if len(found) else 0.0
 
 
@@ -121,7 +121,7 @@ def _ratio(contest: Contest, ours: Entry, peers: Sequence[Entry]) -> float:
 
 
 def _is_as_strong(contest: Contest, ours: Entry, peers: Sequence[Entry], reference: Entry | None) -> bool:
-    if contest.measure in ("found", "failure at t = 0.5"):
+    if contest.measure in ("targets reached", "failure at t = 0.5"):
         return all(ours.strength >= peer.strength - TOLERANCE for peer in peers)
     near = reference is None or ours.strength <= contest.near * reference.strength
     return near and all(ours.strength <= contest.shorter * peer.strength + TOLERANCE for peer in peers)

@@ -30,7 +30,7 @@ LEGEND = (
 CERTIFIED = (
     "certified L∞: the share proved robust against every attack within ε, a lower bound; with = it is the robust accuracy. "
 )
-GRADED = "Canaries: models with known answers, which an attack that can be believed passes. "
+GRADED = "Canaries: models with known answers, which an attack that can be believed passes, at its defaults or less. "
 
 
 def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = ()) -> str:
