@@ -187,7 +187,7 @@ def _cells(row: Row, board: Board) -> list[str]:
     columns.append(worst_cell(row, "l2", _largest(board, "l2")))
     columns += [median_cell(row.cells.get(attack), 3) for attack in _of_kind(board, "cw")]
     columns += [median_cell(row.cells.get(attack), 0) for attack in _of_kind(board, "jsma")]
-    columns += [_failure_at_half(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
+    columns += [failure_cell(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
     seconds = sum(cell.cost.seconds / cell.outcome.n for cell in row.cells.values())
     return [*columns, f"{seconds:.3f}"]
 
@@ -250,10 +250,16 @@ def median_cell(cell: CellResult | None, digits: int) -> str:
     return f"≤ {text} ▲" if cell.outcome.upper_bound_only else text
 
 
-def _failure_at_half(cell: CellResult | None) -> str:
+def failures_at_half(cell: CellResult) -> int:
+    """How many examples ended wrong with a confidence above ½."""
+    rows = zip(cell.per_example.fooled, cell.per_example.confidence, strict=True)
+    return sum(bool(fooled) and confidence is not None and confidence > 0.5 for fooled, confidence in rows)
+
+
+def failure_cell(cell: CellResult | None) -> str:
+    """The share of those in % with its interval, ≥ and ▲ where it is no more than a bound."""
     if cell is None:
         return ABSENT
-    rows = zip(cell.per_example.fooled, cell.per_example.confidence, strict=True)
-    failures = sum(bool(fooled) and confidence is not None and confidence > 0.5 for fooled, confidence in rows)
+    failures = failures_at_half(cell)
     text = share(failures, cell.outcome.n, wilson(failures, cell.outcome.n))
     return f"≥ {text} ▲" if cell.outcome.upper_bound_only else text
