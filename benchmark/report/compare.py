@@ -10,7 +10,8 @@ from tabulate import tabulate
 
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import marks, unlike
+from robustboard.benchmark.report.alike import unlike
+from robustboard.benchmark.report.board import marks
 from robustboard.benchmark.results import read_folder
 from robustboard.benchmark.statistics import PairedDifference, paired_difference
 
