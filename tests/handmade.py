@@ -57,6 +57,8 @@ def make_cell(
     failures: int = 0,
     seed: int = 0,
     note: str = "",
+    aim: Literal["budget", "minimum", "confidence"] = "budget",
+    implementation: str = "robustboard",
 ) -> CellResult:
     """A cell in which `fooled` (of the examples right clean) were fooled and the last `failures` attacks broke a rule."""
     n = len(correct)
@@ -69,7 +71,13 @@ def make_cell(
         dataset=DatasetBlock(dataset, "test", n, list(range(first, first + n)), fingerprint, note),
         model=ModelBlock(model, weights, 1234, "registry", "softmax", output, expected),
         attack=AttackBlock(
-            attack, "robustboard", 1, NORMS[attack], "budget", eps, dict(params if params is not None else {"steps": 40})
+            attack,
+            implementation,
+            1,
+            NORMS[attack.rpartition(":")[2]],
+            aim,
+            eps,
+            dict(params if params is not None else {"steps": 40}),
         ),
         outcome=Outcome(
             clean_accuracy=sum(map(bool, correct)) / n,

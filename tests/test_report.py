@@ -12,7 +12,8 @@ from handmade import make_cell, make_manifest, with_outcome
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
-from robustboard.benchmark.report.board import Board, make_boards, unlike, worst_case
+from robustboard.benchmark.report.alike import unlike
+from robustboard.benchmark.report.board import Board, make_boards, worst_case
 from robustboard.benchmark.report.publish import BEGIN, END, publish
 from robustboard.benchmark.report.tables import render
 from robustboard.benchmark.results import write_cell, write_manifest
@@ -205,7 +206,7 @@ def test_every_row_with_a_mark_carries_the_sign() -> None:
     ("other", "difference"),
     [
         ({"params": {"steps": 10}}, "bim: steps 40 against 10"),
-        ({"params": {"steps": 40, "loss": "cross_entropy"}}, "bim: loss None against cross_entropy"),
+        ({"params": {"steps": 40, "loss": "cross_entropy"}}, "bim: loss absent against cross_entropy"),
         ({"eps": 0.3}, "bim: eps 0.2 against 0.3"),
         ({"fingerprint": "e" * 64}, "bim: examples ffffffffffff against eeeeeeeeeeee"),
         ({"correct": [1] * 10, "fooled": [0] * 10}, "bim: n 20 against 10"),

@@ -10,7 +10,9 @@ from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import CLASSES
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
+from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.certificates import checked
+from robustboard.benchmark.report.verdicts import jointly_robust_examples
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
 
@@ -48,8 +50,17 @@ class Row:
 
     def worst_case(self, norm: str) -> WorstCase | None:
         """The union per example over the row's attacks of a norm; None where there are none."""
-        cells = [cell for cell in self.cells.values() if cell.attack.norm == norm]
+        cells = self.of_norm(norm)
         return worst_case(cells) if cells else None
+
+    def of_norm(self, norm: str) -> list[CellResult]:
+        """The cells of the row's attacks of a norm, the cascade's among them."""
+        return [cell for cell in self.cells.values() if cell.attack.norm == norm]
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether its worst case is to be distrusted: something is marked, or not run. Such rows stand last."""
+        return bool(self.missing or self.marks)
 
 
 @dataclass(frozen=True)
@@ -68,16 +79,7 @@ class Board:
 
 def worst_case(cells: Sequence[CellResult]) -> WorstCase:
     """Over every example that any of the cells covers: right clean and fooled by none that covers it."""
-    robust: dict[int, bool] = {}
-    right: dict[int, bool] = {}
-    for cell in cells:
-        rows = zip(cell.per_example.index, cell.per_example.correct_clean, cell.per_example.fooled, strict=True)
-        for index, correct, fooled in rows:
-            if right.setdefault(index, bool(correct)) != bool(correct):
-                raise InputError(
-                    f"{cell.dataset.name}/{cell.model.name}: its cells disagree on example {index} clean; run them again"
-                )
-            robust[index] = robust.get(index, True) and bool(correct) and not fooled
+    robust = jointly_robust_examples(cells)
     names = tuple(sorted(cell.attack.name for cell in cells))
     return WorstCase(sum(robust.values()), len(robust), names, any(cell.outcome.upper_bound_only for cell in cells))
 
@@ -106,27 +108,6 @@ def make_boards(
     order = ["digits", "mnist", "cifar10"]
     keys = sorted(groups, key=lambda key: (key[0], order.index(key[1]) if key[1] in order else len(order), key[1]))
     return [_make_board(*key, groups[key], plans.get(key[0]), proofs.get(key, [])) for key in keys]
-
-
-def unlike(first: CellResult, second: CellResult) -> str | None:
-    """What makes two cells of one attack incomparable, "bim: steps 40 against 10", or None."""
-    a, b = first.attack, second.attack
-    pairs: list[tuple[str, object, object]] = [
-        ("protocol", first.protocol.name, second.protocol.name),
-        ("protocol version", first.protocol.version, second.protocol.version),
-        ("data set", first.dataset.name, second.dataset.name),
-        ("n", first.dataset.n, second.dataset.n),
-        ("examples", first.dataset.fingerprint[:12], second.dataset.fingerprint[:12]),
-        ("seed", first.environment.seed, second.environment.seed),
-        ("implementation", a.implementation, b.implementation),
-        ("attack version", a.version, b.version),
-        ("eps", a.eps, b.eps),
-        *((key, a.params.get(key), b.params.get(key)) for key in sorted({*a.params, *b.params})),
-    ]
-    for what, mine, theirs in pairs:
-        if mine != theirs:
-            return f"{a.name}: {what} {mine} against {theirs}"
-    return None
 
 
 def _make_board(
@@ -258,5 +239,4 @@ def marks(cells: Mapping[str, CellResult]) -> list[str]:
 def _rank(row: Row) -> tuple[bool, float, str]:
     """The most robust first; rows that are no more than upper bounds after those that are measured."""
     worst = row.worst_case("linf") or row.worst_case("l2")
-    suspect = bool(row.missing or row.marks)
-    return suspect, -(worst.accuracy if worst else -1.0), row.model
+    return row.is_suspect, -(worst.accuracy if worst else -1.0), row.model
