@@ -8,9 +8,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from robustboard.benchmark.diagnose.record import Diagnosis, read_diagnoses
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import marks, unlike
+from robustboard.benchmark.report.diagnoses import flags_of, of_model
 from robustboard.benchmark.results import read_folder
 from robustboard.benchmark.statistics import PairedDifference, paired_difference
 
@@ -32,14 +34,17 @@ def compare(a: str, b: str, results: Path) -> str:
     """The comparison as a table. `a` and `b` are two folders of results, or two models ("mnist/relu") within `results`.
 
     Raises `InputError` when nothing can be compared, and where protocols, examples, parameters or versions differ. Files
-    that do not read, cells that only one side has, and marks on either side's numbers are named below the table.
+    that do not read, cells that only one side has, and marks on either side's numbers, those of its diagnosis among them, are
+    named below the table.
     """
     if Path(a).is_dir() and Path(b).is_dir():
         (first, unread_a), (second, unread_b) = _cells(Path(a)), _cells(Path(b))
         ours, theirs, unread = _by_key(first), _by_key(second), unread_a + unread_b
+        homes = (Path(a), Path(b))
     else:
         cells, unread = _cells(results)
         ours, theirs = _of_model(a, cells), _of_model(b, cells)
+        homes = (results, results)
     common = [key for key in ours if key in theirs]
     if not common:
         raise InputError(f"{a} and {b} have no cell in common: A holds {_kinds(ours)}, B holds {_kinds(theirs)}")
@@ -48,8 +53,11 @@ def compare(a: str, b: str, results: Path) -> str:
     notes += [f"only in A: {key}" for key in ours if key not in theirs] + [
         f"only in B: {key}" for key in theirs if key not in ours
     ]
-    notes += [f"▲ {side}: {mark}." for side, cells_ in (("A", ours), ("B", theirs)) for mark in _all_marks(cells_)]
-    return _table(a, b, comparisons) + "".join(f"{note}\n" for note in notes)
+    for side, shown, home in (("A", ours, homes[0]), ("B", theirs, homes[1])):
+        diagnoses, unread = read_diagnoses(home)
+        notes += [f"left alone: {trouble}" for trouble in unread]
+        notes += [f"▲ {side}: {mark}." for mark in _all_marks(shown, diagnoses)]
+    return _table(a, b, comparisons) + "".join(f"{note}\n" for note in dict.fromkeys(notes))
 
 
 def compare_cells(label: str, a: CellResult, b: CellResult) -> Comparison:
@@ -67,12 +75,16 @@ def _by_key(cells: Sequence[CellResult]) -> dict[str, CellResult]:
     return {f"{c.protocol.name}/{c.dataset.name}/{c.model.name}/{c.attack.name}": c for c in cells}
 
 
-def _all_marks(cells: Mapping[str, CellResult]) -> list[str]:
+def _all_marks(cells: Mapping[str, CellResult], diagnoses: Sequence[Diagnosis]) -> list[str]:
     """The marks of every model among the cells, each with its model's name."""
-    rows: dict[str, dict[str, CellResult]] = {}
+    rows: dict[tuple[str, str, str], dict[str, CellResult]] = {}
     for cell in cells.values():
-        rows.setdefault(f"{cell.dataset.name}/{cell.model.name}", {})[cell.attack.name] = cell
-    return [f"{model}: {mark}" for model, row in rows.items() for mark in marks(row)]
+        rows.setdefault((cell.protocol.name, cell.dataset.name, cell.model.name), {})[cell.attack.name] = cell
+    found = []
+    for (protocol, dataset, model), row in rows.items():
+        flags = flags_of(of_model(diagnoses, protocol, dataset, model), row)
+        found += [f"{dataset}/{model}: {mark}" for mark in (*marks(row), *flags.doubts, *flags.informs)]
+    return found
 
 
 def _kinds(cells: Mapping[str, CellResult]) -> str:
