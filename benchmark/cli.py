@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from robustboard.benchmark.commands import grading, making, reading, training
+from robustboard.benchmark.commands import diagnosing, grading, making, reading, training
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.models.registry import RegistryError
@@ -43,6 +43,7 @@ def cli() -> None:
 for command in (
     making.run_command,
     making.certify_command,
+    diagnosing.diagnose_command,
     reading.report_command,
     reading.compare_command,
     reading.ablation_command,
