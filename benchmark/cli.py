@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from robustboard.benchmark.commands import comparing, grading, making, reading, training
+from robustboard.benchmark.commands import comparing, diagnosing, grading, making, reading, training
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.models.registry import RegistryError
@@ -44,6 +44,7 @@ def cli() -> None:
 for command in (
     making.run_command,
     making.certify_command,
+    diagnosing.diagnose_command,
     reading.report_command,
     comparing.compare_command,
     comparing.ranks_command,

@@ -110,6 +110,12 @@ def test_an_attack_failure_is_marked_where_the_number_stands_and_below(style: st
     assert len(re.findall(r"≤ 75\.0", text)) == 2
 
 
+def test_every_reason_of_a_failure_is_told() -> None:
+    reasons = {"the candidate is not finite": 2, "the attack raised ValueError: no": 1}
+    (row,) = one_board([with_outcome(make_cell("failing", failures=3), failure_reasons=reasons)]).rows
+    assert "(the candidate is not finite; the attack raised ValueError: no)" in row.marks[0]
+
+
 @styles
 def test_a_missing_cell_is_said(style: str) -> None:
     manifest = make_manifest({"digits": {"relu": ["bim", "cw"], "relog": ["bim", "cw"]}})

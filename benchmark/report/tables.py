@@ -22,7 +22,7 @@ CASCADE_OF = {"linf": "worst_case", "l2": "worst_case_l2"}
 LEGEND = (
     "Robust accuracy in %, with Wilson's 95 % interval. **Every robust accuracy is an upper bound**: a stronger attack can only "
     "lower it. Worst case: per example over the attacks of that norm, which jsma (L0) is not among, and the stronger ones that a "
-    "worst_case cell sent at the survivors; rows are sorted by worst L∞, marked ones last. "
+    "worst_case cell sent at the survivors; rows are sorted by worst L∞, those last whose mark puts it in doubt. "
     "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. max_confidence "
     "failure: the share of examples that end wrong with a confidence above ½, high is bad. s/example: all attacks together. "
     "▲: see the marks below the table."

@@ -9,8 +9,6 @@ from typing import Any
 
 from tabulate import tabulate
 
-from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import marks
 from robustboard.benchmark.report.compare.differences import Accuracy, Comparison, Interval, Lengths
 from robustboard.benchmark.report.compare.sides import Sides
 from robustboard.benchmark.report.tables import paragraph, printable, share
@@ -48,7 +46,7 @@ def as_json(a: str, b: str, sides: Sides, comparisons: Sequence[Comparison]) -> 
         "cells": [_finite(asdict(each)) for each in comparisons],
         "only_in_a": [label for label in sides.a if label not in sides.b],
         "only_in_b": [label for label in sides.b if label not in sides.a],
-        "marks": {"a": _marks(sides.a), "b": _marks(sides.b)},
+        "marks": {"a": list(sides.marks_a), "b": list(sides.marks_b)},
         "unread": sides.unread,
     }
 
@@ -127,17 +125,9 @@ def _notes(sides: Sides) -> list[str]:
         *(f"left alone: {printable(trouble)}" for trouble in sides.unread),
         *(f"only in A: {printable(label)}" for label in sides.a if label not in sides.b),
         *(f"only in B: {printable(label)}" for label in sides.b if label not in sides.a),
-        *(f"▲ A: {printable(mark)}." for mark in _marks(sides.a)),
-        *(f"▲ B: {printable(mark)}." for mark in _marks(sides.b)),
+        *(f"▲ A: {printable(mark)}." for mark in sides.marks_a),
+        *(f"▲ B: {printable(mark)}." for mark in sides.marks_b),
     ]
-
-
-def _marks(cells: dict[str, CellResult]) -> list[str]:
-    """The marks of every model among the cells, each with its model's name."""
-    rows: dict[str, dict[str, CellResult]] = {}
-    for cell in cells.values():
-        rows.setdefault(f"{cell.dataset.name}/{cell.model.name}", {})[cell.attack.name] = cell
-    return [f"{model}: {mark}" for model, row in rows.items() for mark in marks(row)]
 
 
 def _finite(value: Any) -> Any:

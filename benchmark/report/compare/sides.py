@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from robustboard.benchmark.diagnose.record import Diagnosis, read_diagnoses
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.records import CellResult
+from robustboard.benchmark.report.board import marks
+from robustboard.benchmark.report.diagnoses import flags_of, of_model
 from robustboard.benchmark.report.tables import printable
 from robustboard.benchmark.results import read_folder
 
@@ -17,17 +20,53 @@ Kind = Literal["folders", "models", "attacks"]
 
 @dataclass(frozen=True)
 class Sides:
-    """The cells of A and of B by label, what is compared, and one sentence a file that could not be read."""
+    """The cells of A and of B by label, what is compared, one sentence a file that could not be read, and the marks of either
+    side's models, those of their diagnoses among them."""
 
     kind: Kind
     a: dict[str, CellResult]
     b: dict[str, CellResult]
     unread: list[str]
+    marks_a: tuple[str, ...] = ()
+    marks_b: tuple[str, ...] = ()
 
     @property
     def shared(self) -> list[str]:
         """The labels that both sides have, in A's order."""
         return [label for label in self.a if label in self.b]
+
+
+@dataclass(frozen=True)
+class _Home:
+    """Everything in one folder of results."""
+
+    folder: Path
+    cells: list[CellResult]
+    diagnoses: list[Diagnosis]
+    unread: list[str]
+
+    def chosen(self, attacks: Sequence[str]) -> list[CellResult]:
+        """The cells of these attacks, all where none is named. Raises `InputError` for one that has none."""
+        known = sorted({cell.attack.name for cell in self.cells})
+        for attack in attacks:
+            if attack not in known:
+                raise InputError(
+                    f"there are no results of {attack!r} in {self.folder}{suggest(attack, known)}; there are {', '.join(known)}"
+                )
+        return [cell for cell in self.cells if cell.attack.name in attacks or not attacks]
+
+    def marks(self, shown: Mapping[str, CellResult]) -> tuple[str, ...]:
+        """The marks of every model among the cells that are shown, each with its model's name; a diagnosis goes by all of its
+        model's cells."""
+        rows: dict[tuple[str, str, str], dict[str, CellResult]] = {}
+        for cell in shown.values():
+            rows.setdefault(_row(cell), {})[cell.attack.name] = cell
+        found = []
+        for row, cells in rows.items():
+            all_of_it = {cell.attack.name: cell for cell in self.cells if _row(cell) == row}
+            flags = flags_of(of_model(self.diagnoses, *row), all_of_it)
+            found += [f"{row[1]}/{row[2]}: {mark}" for mark in (*marks(cells), *flags.doubts, *flags.informs)]
+        return tuple(dict.fromkeys(found))
 
 
 def read_sides(a: str, b: str, results: Path, attacks: Sequence[str] = ()) -> Sides:
@@ -39,10 +78,13 @@ def read_sides(a: str, b: str, results: Path, attacks: Sequence[str] = ()) -> Si
     """
     are_folders = [Path(name).is_dir() for name in (a, b)]
     if all(are_folders):
-        (first, unread_a), (second, unread_b) = _cells(Path(a), attacks), _cells(Path(b), attacks)
-        sides = Sides("folders", _labelled(first, _full_label, a), _labelled(second, _full_label, b), unread_a + unread_b)
+        homes = _read(Path(a)), _read(Path(b))
+        first, second = (home.chosen(attacks) for home in homes)
+        unread = homes[0].unread + homes[1].unread
+        sides = Sides("folders", _labelled(first, _full_label, a), _labelled(second, _full_label, b), unread)
     else:
-        cells, unread = _cells(results, attacks)
+        homes = (_read(results),) * 2
+        cells, unread = homes[0].chosen(attacks), homes[0].unread
         names = {_model(cell) for cell in cells}
         for name, other, is_folder in ((a, b, are_folders[0]), (b, a, are_folders[1])):
             if is_folder and name not in names:
@@ -50,7 +92,7 @@ def read_sides(a: str, b: str, results: Path, attacks: Sequence[str] = ()) -> Si
         sides = _of_models(a, b, cells, unread)
     if not sides.shared:
         raise InputError(f"{a} and {b} have no cell in common: A holds {_kinds(sides.a)}, B holds {_kinds(sides.b)}")
-    return sides
+    return replace(sides, marks_a=homes[0].marks(sides.a), marks_b=homes[1].marks(sides.b))
 
 
 def _of_models(a: str, b: str, cells: Sequence[CellResult], unread: list[str]) -> Sides:
@@ -109,6 +151,10 @@ def _full_label(cell: CellResult) -> str:
     return f"{cell.protocol.name}/{_model(cell)}/{cell.attack.name}"
 
 
+def _row(cell: CellResult) -> tuple[str, str, str]:
+    return cell.protocol.name, cell.dataset.name, cell.model.name
+
+
 def _model(cell: CellResult) -> str:
     return f"{cell.dataset.name}/{cell.model.name}"
 
@@ -121,14 +167,9 @@ def _kinds(cells: dict[str, CellResult]) -> str:
     return ", ".join(f"{where} ({', '.join(sorted(names))})" for where, names in sorted(attacks.items()))
 
 
-def _cells(folder: Path, attacks: Sequence[str]) -> tuple[list[CellResult], list[str]]:
+def _read(folder: Path) -> _Home:
     cells, unread = read_folder(folder)
     if not cells:
         raise InputError(f"there are no results in {folder}: run robustboard run first, or name a folder that has some")
-    known = sorted({cell.attack.name for cell in cells})
-    for attack in attacks:
-        if attack not in known:
-            raise InputError(
-                f"there are no results of {attack!r} in {folder}{suggest(attack, known)}; there are {', '.join(known)}"
-            )
-    return [cell for cell in cells if cell.attack.name in attacks or not attacks], unread
+    diagnoses, unread_diagnoses = read_diagnoses(folder)
+    return _Home(folder, cells, diagnoses, unread + unread_diagnoses)

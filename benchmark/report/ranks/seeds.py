@@ -66,7 +66,7 @@ def _by_recipe(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _clean(runs: Sequence[Row]) -> dict[str, tuple[float, int]]:
     """Run -> its clean accuracy, and of how many examples."""
-    outcomes = {row.model: row.any_cell().outcome for row in runs if not row.marks}
+    outcomes = {row.model: row.any_cell().outcome for row in runs if not row.is_doubted}
     return {model: (outcome.clean_accuracy, outcome.n) for model, outcome in outcomes.items()}
 
 
