@@ -61,12 +61,12 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     write_atomically(folder / MANIFEST_FILE, json.dumps(_MANIFEST.dump_python(manifest, mode="json"), indent=1) + "\n")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """The whole text or nothing. Raises `InputError` when the folder cannot be written."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """The whole text, as UTF-8, or the bytes; or nothing. Raises `InputError` when the folder cannot be written."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
         unfinished.replace(path)
     except OSError as trouble:
         with contextlib.suppress(OSError):
