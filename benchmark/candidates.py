@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -31,8 +31,9 @@ from robustboard.models.registry import file_sha256
 FORMAT: Final = "robustboard/candidates/1"
 HALF_ERROR = 2.0**-10
 """What a change may lose of its size when its last bits are cut off to half precision."""
-CONFIDENCE_SLACK = 1e-3
+CONFIDENCE_SLACK = 5e-3
 """By how much the confidence in what is read back may differ."""
+CANDIDATES_SUFFIX = ".candidates.safetensors"
 _HALF, _WHOLE = "h", "w"
 _DTYPES = {"halves": torch.float16, "half_indices": torch.int64, "wholes": torch.float32, "whole_indices": torch.int64}
 
@@ -49,12 +50,15 @@ class Candidates:
 
     @property
     def indices(self) -> list[int]:
-        """The examples they are for, in the order of `restored`."""
+        """The examples they are for."""
         return [*self.half_indices, *self.whole_indices]
 
-    def restored(self, data_set: Dataset) -> Tensor:
-        """The candidates (n, C, H, W) float32, from a data set whose places the indices are."""
-        return torch.cat([data_set.images[self.half_indices] + self.halves.float(), self.wholes])
+    def restored(self, data_set: Dataset, wanted: Container[int]) -> dict[int, Tensor]:
+        """The candidates (C, H, W) float32 of those examples that are `wanted`, places in the data set."""
+        halves = zip(self.half_indices, self.halves, strict=True)
+        changed = {index: data_set.images[index] + half.float() for index, half in halves if index in wanted}
+        wholes = zip(self.whole_indices, self.wholes, strict=True)
+        return {**changed, **{index: whole for index, whole in wholes if index in wanted}}
 
 
 def towards_zero(change: Tensor) -> Tensor:
@@ -98,7 +102,7 @@ def gathered(packed: Mapping[int, str], shape: Sequence[int]) -> Candidates:
 
 def candidates_path(cell: Path) -> Path:
     """Where the candidates of the cell in the file `cell` lie."""
-    return cell.with_name(f"{cell.stem}.candidates.safetensors")
+    return cell.with_name(f"{cell.stem}{CANDIDATES_SUFFIX}")
 
 
 def write_candidates(candidates: Candidates, cell: Path, taken_over: Mapping[str, list[int]]) -> CandidatesBlock:
@@ -144,15 +148,13 @@ def read_candidates(block: CandidatesBlock, cell: Path) -> Candidates:
 
 def _checked(tensors: Mapping[str, Tensor], block: CandidatesBlock, name: str) -> Candidates:
     if {key: tensor.dtype for key, tensor in tensors.items()} != _DTYPES:
-        raise InputError(
-            f"{name} does not hold {', '.join(f'{key} ({dtype})' for key, dtype in _DTYPES.items())}, as its format says"
-        )
+        wanted = ", ".join(f"{key} ({dtype})" for key, dtype in _DTYPES.items())
+        raise InputError(f"{name} does not hold {wanted}, as its format says")
     halves, wholes = tensors["halves"], tensors["wholes"]
     shapes = [tensors["half_indices"].shape, tensors["whole_indices"].shape]
     if halves.dim() != 4 or halves.shape[1:] != wholes.shape[1:] or shapes != [halves.shape[:1], wholes.shape[:1]]:
-        raise InputError(
-            f"the shapes in {name} do not agree: {', '.join(f'{key} {tuple(t.shape)}' for key, t in tensors.items())}"
-        )
+        given = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in sorted(tensors.items()))
+        raise InputError(f"the shapes in {name} do not agree: {given}")
     found = Candidates(tensors["half_indices"].tolist(), halves, tensors["whole_indices"].tolist(), wholes)
     if len(set(found.indices)) != len(found.indices):
         raise InputError(f"{name} holds two candidates for one example")

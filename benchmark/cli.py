@@ -1,4 +1,5 @@
-"""The command line: what its commands share. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+"""The command line: what its commands share. Exit codes: 0 done, 1 results that are not what
+they say, 2 bad input, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import sys
 
 import click
 
-from robustboard.benchmark.commands import grading, making, reading, training
+from robustboard.benchmark.commands import grading, making, reading, training, verifying
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.models.registry import RegistryError
@@ -54,5 +55,6 @@ for command in (
     grading.peers_command,
     training.train_command,
     training.add_command,
+    verifying.verify_command,
 ):
     cli.add_command(command)

@@ -70,6 +70,11 @@ class BatchRecord:
     has_start: bool = False
 
 
+def lacks_candidates(record: BatchRecord) -> bool:
+    """Whether the batch is of a run that kept none, and there was something to keep."""
+    return any(example.found and not example.candidate for example in record.examples)
+
+
 @dataclass
 class BatchSizer:
     """How many examples to take next. "auto" doubles while a batch is quick, and beyond that, up to four times as long, as long

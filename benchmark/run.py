@@ -16,7 +16,7 @@ from robustboard.benchmark.cells import BuiltModel, Cell, PlannedAttack, build, 
 from robustboard.benchmark.datasets import Dataset, load_dataset
 from robustboard.benchmark.environment import choose_device
 from robustboard.benchmark.errors import DataNotFoundError, InputError, ModelFaultError
-from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples, make_sizer
+from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples, lacks_candidates, make_sizer
 from robustboard.benchmark.judge import Clean, look_clean, prepared
 from robustboard.benchmark.progress import Progress
 from robustboard.benchmark.protocols import Protocol
@@ -195,8 +195,8 @@ def _run_cell(
     # Other shards may have finished meanwhile: whoever finds every example there writes the cell. A cell that a worst case
     # joins may have been finished after an example survived the cascade: what it fooled is fooled.
     joined = store.fellows(cell) if cell.attack.is_cascade else []
-    journaled = journal.read(with_candidates=request.keep_adversarials)
-    batches = [*journaled, BatchRecord(fooled_already(joined, cell.attack.indices))]
+    batches = journal.read(with_candidates=request.keep_adversarials)
+    batches = [*batches, BatchRecord(fooled_already(joined, cell.attack.indices))]
     examples = latest(batches)
     complete = len(examples) == n
     if complete:
@@ -207,6 +207,8 @@ def _run_cell(
             progress.note(
                 f"warning: {cell.attack.name} failed on {result.outcome.n_attack_failures} examples of {title}: {reason}"
             )
+    elif request.keep_adversarials and any(lacks_candidates(record) for record in journal.read(with_candidates=False)):
+        progress.note(f"{cell.attack.name} {title} waits: another shard keeps no candidates; run it with --keep-adversarials too")
     progress.end()
     return complete
 

@@ -17,7 +17,7 @@ from robustboard.benchmark.candidates import are_kept, candidates_path, gathered
 from robustboard.benchmark.cascade import CASCADES, fooled_already
 from robustboard.benchmark.cells import Cell
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.evaluate import BatchRecord, ExampleRecord
+from robustboard.benchmark.evaluate import BatchRecord, ExampleRecord, lacks_candidates
 from robustboard.benchmark.records import CellResult, ProtocolBlock
 from robustboard.benchmark.results import read_cell, write_cell
 
@@ -83,7 +83,7 @@ def tidy(cell: Cell) -> None:
     """Remove what a kill at the last moment left beside a finished cell: journals, half-written files. Journals of a run that
     keeps the candidates, which the cell does not have, are left to it."""
     journal = Journal(cell)
-    keeps = any(example.candidate for record in journal.read() for example in record.examples)
+    keeps = any(example.candidate for record in journal.read(with_candidates=False) for example in record.examples)
     if not keeps or read_cell(cell.path).candidates is not None:
         journal.remove()
     for path in cell.path.parent.glob(f".{cell.path.stem}.*"):
@@ -116,13 +116,13 @@ class Journal:
         self._identity = cell.identity
         self._path = self._folder / f"{self._stem}.partial-{shard}.jsonl"
 
-    def read(self, *, with_candidates: bool = False) -> list[BatchRecord]:
+    def read(self, *, with_candidates: bool) -> list[BatchRecord]:
         """Every whole batch of this identity, from all journals of the cell, none twice; half-written lines are passed over.
         `with_candidates`, a batch of a run that kept none is not whole, unless there was nothing to keep."""
         found: list[BatchRecord] = []
         seen: set[int] = set()
         for record in (record for path in self._files() for record in self._batches(path)):
-            if with_candidates and any(example.found and not example.candidate for example in record.examples):
+            if with_candidates and lacks_candidates(record):
                 continue
             indices = {example.index for example in record.examples}
             if not indices <= seen:
