@@ -7,12 +7,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest
+
+if TYPE_CHECKING:
+    from robustboard.benchmark.report.results_table import Results
 
 SCHEMA_FILE = "cell.schema.json"
 MANIFEST_FILE = "manifest.json"
@@ -99,6 +102,16 @@ def read_manifests(folder: Path) -> tuple[list[Manifest], list[str]]:
         if manifest is not None:
             manifests.append(manifest)
     return manifests, troubles
+
+
+def load(*folders: str | Path) -> Results:
+    """Everything below the folders as a table, one row a cell: `to_pandas()` makes a DataFrame of it, a notebook shows it.
+
+    Raises `InputError` for a folder that is not there, and naming the difference between cells that cannot share a table.
+    """
+    from robustboard.benchmark.report.results_table import load_results  # noqa: PLC0415  (reports know results, not they them)
+
+    return load_results(*folders)
 
 
 def json_by_line(blocks: Mapping[str, Any]) -> str:

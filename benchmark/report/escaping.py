@@ -19,11 +19,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"{\char34}",
-    "'": r"{'}",
     "`": r"\textasciigrave{}",
-    "-": "-{}",  # two would become a dash
-    "[": "{[}",  # after the end of a row it would be a length
-    "*": "{*}",  # and this would forbid a page break
     "–": "--",
     "—": "---",
     "…": r"\dots{}",
@@ -66,10 +62,14 @@ def for_terminal(text: str) -> str:
 
 def for_latex(text: str) -> str:
     """One line that pdflatex sets as `text` with amssymb alone; a character that it has no font for is named: [U+4E2D]."""
-    return "".join(_latex_sign(sign) for sign in " ".join(text.split()))
+    line = " ".join(text.split())
+    return "".join(_latex_sign(sign, before) for before, sign in zip(f"\n{line}", line, strict=False))
 
 
-def _latex_sign(sign: str) -> str:
+def _latex_sign(sign: str, before: str) -> str:
+    # Two of these become another sign; at the beginning of a row these belong to the end of the last one.
+    if (sign in "-'," and sign == before) or (sign in "[*" and before == "\n"):
+        return f"{{{sign}}}"
     if sign in _LATEX:
         return _LATEX[sign]
     if sign.isascii() and sign.isprintable():
