@@ -285,7 +285,7 @@ TAMPERINGS = {
     "a verdict invented": Tampering(invent, "an adversarial example is recorded, but no candidate is kept"),
     "a verdict alone": Tampering(
         lambda cell, path: replace(cell, per_example=replace(cell.per_example, fooled=[0] * len(cell.per_example.fooled))),
-        "something was found within the budget, and yet it is not fooled",
+        "something was found, and yet it is not fooled at distance",
     ),
     "a confidence": Tampering(other_confidence, "its confidence is recorded as 0.1, but its candidate's is"),
     "a distance": Tampering(other_distance, "its distance is recorded as 0.1, but its candidate's is"),
@@ -312,7 +312,10 @@ TAMPERINGS = {
         model(expected_clean_accuracy=None), "it says that the registry's clean accuracy is None"
     ),
     "the kind of output": Tampering(model(output="probabilities"), "it says that the model returns probabilities"),
-    "ε": Tampering(lambda cell, path: resealed(replace(cell, attack=replace(cell.attack, eps=0.1)), path), r"over ε = 0\.1"),
+    "ε": Tampering(
+        lambda cell, path: resealed(replace(cell, attack=replace(cell.attack, eps=0.1)), path),
+        r"it is fooled over budget at distance 0\.2 for ε = 0\.1",
+    ),
     "the steps": Tampering(
         lambda cell, path: replace(cell, attack=replace(cell.attack, params={"steps": 1000})), "its identity is not the hash of"
     ),
@@ -402,7 +405,7 @@ def test_without_candidates_it_is_said_what_was_checked_and_what_was_not(tmp_pat
     answer = command("verify", tmp_path)
     assert answer.code == 0
     assert "the attack itself was not verified; it agrees with itself, its identity, its weights and" in answer.out
-    assert "1 cells: 1 attack not verified" in answer.out
+    assert "1 cell: 1 attack not verified" in answer.out
     assert command("verify", "--strict", tmp_path).code == 1
     path = path_of(tmp_path, "fgsm")
     for change in (wrong_from_the_start, outcome(robust_accuracy=0.9)):
@@ -436,7 +439,7 @@ def test_a_model_of_the_users_own_is_verified_when_it_is_named(tmp_path: Path, c
     assert answer.code == 0
     assert "not verified" in answer.out
     assert "name it with --model" in answer.out
-    assert "1 cells: 1 pass" in command("verify", tmp_path / "out", "--model", reference).out
+    assert "1 cell: 1 pass" in command("verify", tmp_path / "out", "--model", reference).out
     put(tmp_path / "mine.py", f"{text}# changed\n")
     answer = command("verify", tmp_path / "out", "--model", reference)
     assert answer.code == 1
@@ -451,7 +454,7 @@ def test_where_the_data_is_not_it_says_so(tmp_path: Path, command: Command) -> N
     answer = command("verify", tmp_path, "--data", tmp_path / "empty")
     assert answer.code == 0
     assert "MNIST is not here: --data FOLDER names where it is" in answer.out
-    assert "1 cells: 1 not verified" in answer.out
+    assert "1 cell: 1 not verified" in answer.out
 
 
 def test_certificates_are_named_as_what_they_are(folder: Path, command: Command) -> None:

@@ -25,11 +25,11 @@ _END = "\\robustboardend\n"
 
 def document(sheets: Sequence[Sheet]) -> str:
     """The sheets, one table environment each."""
-    return _BEGIN + "".join(f"\n{_table(sheet)}\n\\clearpage\n" for sheet in sheets) + _END
+    return _BEGIN + "".join(f"\n{_table(sheet)}\n" for sheet in sheets) + _END
 
 
 def _table(sheet: Sheet) -> str:
-    lines = [r"\begin{table}[p]", r"\centering", rf"\caption{{{for_latex(sheet.heading)}}}"]
+    lines = [r"\begin{table}[htbp]", r"\centering", rf"\caption{{{for_latex(sheet.heading)}}}"]
     if sheet.table is not None:
         lines += [_grid(sheet.table), r"\par\medskip"]
     if sheet.optimality is not None:

@@ -63,8 +63,8 @@ def disagreements(cell: CellResult, causes: Causes) -> None:
     if len(set(cell.dataset.indices)) != cell.dataset.n:
         causes.say("it counts an example twice")
     for example in _examples(cell):
-        for kind in _broken(example, threat_of(cell)):
-            causes.blame(example.index, kind, kind)
+        for kind, sentence in _broken(example, threat_of(cell)).items():
+            causes.blame(example.index, kind, sentence)
     for sentence in _outcome_disagreements(cell):
         causes.say(sentence)
 
@@ -88,24 +88,22 @@ def _examples(cell: CellResult) -> list[ExampleRecord]:
     ]
 
 
-def _broken(example: ExampleRecord, threat: Threat) -> Iterator[str]:
-    """The rules of a record that one example breaks."""
-    if example.fooled and not example.found:
-        yield "it is fooled, and yet nothing was found"
-    if example.found and (example.distance is None or example.confidence is None):
-        yield "something was found, and yet it has no distance or no confidence"
-    if example.found and not example.correct_clean and threat.aim != "confidence":
-        yield "it is wrong clean, and yet it was attacked"
-    if example.found and not example.fooled and threat.is_bound:
-        yield "something was found within the budget, and yet it is not fooled"
-    if example.found and example.failure and example.correct_clean:
-        yield "the attack failed, and yet something was found"
-    if example.found and example.distance is not None:
-        slack = TOLERANCE + RECORDED
-        if example.fooled and example.distance > threat.epsilon + slack:
-            yield f"it is fooled at distance {example.distance:g}, over ε = {threat.epsilon:g}"
-        if not example.fooled and example.distance < threat.epsilon - slack:
-            yield f"it is not fooled, and yet something was found at distance {example.distance:g}, within ε = {threat.epsilon:g}"
+def _broken(example: ExampleRecord, threat: Threat) -> dict[str, str]:
+    """The rules of a record that one example breaks: kind -> sentence."""
+    found, distance, slack = example.found, example.distance, TOLERANCE + RECORDED
+    at = "" if distance is None else f"at distance {distance:g} for ε = {threat.epsilon:g}"
+    over = found and distance is not None and distance > threat.epsilon + slack
+    within = found and distance is not None and distance < threat.epsilon - slack
+    rules = {
+        "it is fooled, and yet nothing was found": example.fooled and not found,
+        "something was found, and yet it has no distance or no confidence": found
+        and (distance is None or example.confidence is None),
+        "it is wrong clean, and yet it was attacked": found and not example.correct_clean and threat.aim != "confidence",
+        "the attack failed, and yet something was found": found and bool(example.failure) and example.correct_clean,
+        "something was found, and yet it is not fooled": found and not example.fooled and (threat.is_bound or within),
+        "it is fooled over budget": example.fooled and over,
+    }
+    return {kind: f"{kind} {at}".rstrip() for kind, is_broken in rules.items() if is_broken}
 
 
 def _outcome_disagreements(cell: CellResult) -> Iterator[str]:

@@ -50,4 +50,5 @@ def _named(names: Sequence[str]) -> str:
 
 def _sum(report: Report) -> str:
     counts = Counter(finding.status for finding in report.findings)
-    return f"{len(report.findings)} cells: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    total = len(report.findings)
+    return f"{total} cell{'s' if total > 1 else ''}: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())
