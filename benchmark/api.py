@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustboard.attacks.attack import check_batch
 from robustboard.benchmark import store
+from robustboard.benchmark.assembly import assemble
 from robustboard.benchmark.cascade import fooled_already
 from robustboard.benchmark.cells import Cell, build, chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import Dataset
@@ -83,7 +84,7 @@ def evaluate(
             taken_over = fooled_already(joined, planned.indices)
             waiting = sorted(set(range(len(labels))) - {example.index for example in taken_over})
             batches = list(evaluate_examples(task, waiting, make_sizer(batch_size, where)))
-            results[name] = store.assemble(cell, clean, [BatchRecord(taken_over), *batches], str(where), started, joined)
+            results[name] = assemble(cell, clean, [BatchRecord(taken_over), *batches], str(where), started, joined)
     return results
 
 

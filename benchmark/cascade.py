@@ -79,5 +79,6 @@ def fooled_already(cells: Iterable[CellResult], indices: Sequence[int]) -> list[
             known = found.get(index)
             if known is None or known.distance is None or distance < known.distance:
                 confidence = rows.confidence[at]
-                found[index] = ExampleRecord(index, True, rows.clean_confidence[at], True, True, distance, confidence)
+                sure = rows.clean_confidence[at]
+                found[index] = ExampleRecord(index, True, sure, True, True, distance, confidence, taken_over=cell.attack.name)
     return [found[index] for index in indices if index in found]

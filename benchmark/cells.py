@@ -19,6 +19,7 @@ from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.evaluate import BoundAttack
 from robustboard.benchmark.judge import Threat
 from robustboard.benchmark.protocols import Protocol
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.subjects import Subject
 from robustboard.models.registry import count_parameters, weights_sha256
 
@@ -73,24 +74,50 @@ class Cell:
 
     def identity_under(self, version: int) -> str:
         """What the identity would be, were this `version` of the protocol the current one."""
-        parts = {
-            "weights": self.model.weights_sha256,
-            "source": self.model.subject.source,
-            **({"code": self.model.code} if self.model.code else {}),
-            "head": self.model.subject.head,
-            "examples": self.fingerprint,
-            "indices": list(self.attack.indices),
-            "attack": self.attack.name,
-            "attack version": self.attack.version,
-            "implementation": self.attack.implementation,
-            "parameters": dict(self.attack.parameters),
-            "norm": self.attack.threat.norm,
-            "epsilon": self.attack.threat.epsilon,
-            "seed": self.protocol.seed,
-            "precision": PRECISION,
-            "protocol": [self.protocol.name, version],
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        attack, threat = self.attack, self.attack.threat
+        return _identity(
+            weights=self.model.weights_sha256,
+            source=self.model.subject.source,
+            code=self.model.code,
+            head=self.model.subject.head,
+            examples=self.fingerprint,
+            indices=list(attack.indices),
+            attack=attack.name,
+            attack_version=attack.version,
+            implementation=attack.implementation,
+            parameters=dict(attack.parameters),
+            norm=threat.norm,
+            epsilon=threat.epsilon,
+            seed=self.protocol.seed,
+            protocol=[self.protocol.name, version],
+        )
+
+
+def recorded_identity(cell: CellResult) -> str:
+    """The identity that follows from what a result says of itself."""
+    attack = cell.attack
+    return _identity(
+        weights=cell.model.weights_sha256,
+        source=cell.model.source,
+        code=cell.model.code,
+        head=cell.model.head,
+        examples=cell.dataset.fingerprint,
+        indices=cell.dataset.indices,
+        attack=attack.name,
+        attack_version=attack.version,
+        implementation=attack.implementation,
+        parameters=attack.params,
+        norm=attack.norm,
+        epsilon=int(attack.eps) if attack.norm == "l0" else attack.eps,  # features are counted in whole numbers
+        seed=cell.environment.seed,
+        protocol=[cell.protocol.name, cell.protocol.version],
+    )
+
+
+def _identity(*, code: str, attack_version: int, **parts: object) -> str:
+    """The hash of everything that decides a result; code of the user's own counts where there is some."""
+    parts |= {"attack version": attack_version, "precision": PRECISION, **({"code": code} if code else {})}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def build(subject: Subject) -> BuiltModel:

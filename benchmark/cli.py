@@ -1,5 +1,5 @@
-"""The command line: what its commands share. Exit codes: 0 done, 1 worse than `compare` was to allow, 2 bad input,
-130 interrupted."""
+"""The command line: what its commands share. Exit codes: 0 done, 1 results that are not what they say, or worse than `compare`
+was to allow, 2 bad input, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from robustboard.benchmark.commands import comparing, diagnosing, grading, making, reading, training
+from robustboard.benchmark.commands import comparing, diagnosing, grading, making, reading, training, verifying
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.models.registry import RegistryError
@@ -57,5 +57,6 @@ for command in (
     grading.peers_command,
     training.train_command,
     training.add_command,
+    verifying.verify_command,
 ):
     cli.add_command(command)

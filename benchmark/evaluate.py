@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from robustboard.attacks.attack import Proposal
 from robustboard.attacks.losses import Head
 from robustboard.attacks.randomness import make_keys
+from robustboard.benchmark.candidates import pack
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.errors import ModelFaultError
 from robustboard.benchmark.judge import (
@@ -50,6 +51,10 @@ class ExampleRecord:
     failure: str = ""
     iterations: int = 0
     from_start: bool = False
+    candidate: str = ""
+    """What fooled the model, packed by `candidates.pack`, where candidates are kept."""
+    taken_over: str = ""
+    """For a worst case: the attack whose cell had fooled the example already."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ class BatchRecord:
     seconds: float = 0.0
     peak_memory_bytes: int = 0
     has_start: bool = False
+
+
+def lacks_candidates(record: BatchRecord) -> bool:
+    """Whether the batch is of a run that kept none, and there was something to keep."""
+    return any(example.found and not example.candidate for example in record.examples)
 
 
 @dataclass
@@ -127,6 +137,7 @@ class Task:
     threat: Threat
     seed: int
     device: torch.device
+    keep_candidates: bool = False
 
 
 def evaluate_examples(task: Task, positions: Sequence[int], sizer: BatchSizer) -> Iterator[BatchRecord]:
@@ -173,6 +184,11 @@ def _attack_batch(task: Task, positions: Sequence[int], counted: CountedModel, r
         verdict = replace(verdict, failures=[admitted or seen for admitted, seen in broken])
     examples = [_record(task, position, at, proposal, verdict) for at, position in enumerate(positions)]
     seconds = time.perf_counter() - started
+    if task.keep_candidates:
+        packed = pack(task.network, images, labels, verdict, task.threat, task.head)
+        examples = [
+            replace(example, candidate=text if example.found else "") for example, text in zip(examples, packed, strict=True)
+        ]
     has_start = proposal.from_start is not None
     return BatchRecord(examples, len(positions), forwards, backwards, seconds, _peak_memory(task.device), has_start)
 

@@ -49,13 +49,16 @@ class Clean:
 @dataclass(frozen=True)
 class Verdict:
     """What the judge found for each example (N,): misclassified, size of the change, confidence, rounded image still
-    misclassified; and the broken rule, "" if none."""
+    misclassified; the broken rule, "" if none; the images (N, C, H, W) that the model was shown; and by how much another logit
+    led the label's, as a share of the largest (N,): near 0, rounding decides."""
 
     adversarial: Tensor
     distance: Tensor
     confidence: Tensor
     adversarial_rounded: Tensor
     failures: list[str]
+    images: Tensor
+    lead: Tensor
 
 
 class CountedModel(nn.Module):
@@ -173,12 +176,15 @@ def judge(network: nn.Module, images: Tensor, labels: Tensor, candidates: object
     ]
     logits = logits.nan_to_num(0.0, 0.0, 0.0)
     rounded = ask(network, (kept * 255).round() / 255)
+    wrong_by = margin(logits, labels)
     return Verdict(
-        adversarial=finite & (margin(logits, labels) >= 0),
+        adversarial=finite & (wrong_by >= 0),
         distance=projections.norms(kept - images, threat.norm),
         confidence=confidence(logits, head),
         adversarial_rounded=torch.isfinite(rounded).all(1) & (margin(rounded.nan_to_num(0.0, 0.0, 0.0), labels) >= 0),
         failures=failures,
+        images=kept,
+        lead=wrong_by / logits.abs().amax(1).clamp_min(1e-30),
     )
 
 

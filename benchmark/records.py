@@ -178,6 +178,24 @@ class EnvironmentBlock:
 
 
 @dataclass(frozen=True, config=_CONFIG)
+class CandidatesBlock:
+    file: str
+    """The safetensors file beside this one that holds the candidates by which examples were fooled."""
+    sha256: str
+    """sha256 of that file."""
+    format: Literal["robustboard/candidates/1"]
+    """How it is to be read: "halves", float16 changes to the examples at "half_indices"; "wholes", float32 images that take the
+    place of those at "whole_indices"."""
+    n: Annotated[int, Field(ge=0)]
+    """Candidates in the file: one for every example found, but for those taken over."""
+    n_float16: Annotated[int, Field(ge=0)]
+    """How many of them are changes in half precision; the judge said the same of what is read back."""
+    taken_over: dict[str, list[int]]
+    """For a worst case: attack -> the examples that its cell fooled already; their candidates lie beside that cell, if it
+    kept any."""
+
+
+@dataclass(frozen=True, config=_CONFIG)
 class CellResult:
     """One cell of a table: one attack on one model over one protocol's examples."""
 
@@ -203,6 +221,8 @@ class CellResult:
     """What it was computed with."""
     joined: dict[str, str] = Field(default_factory=dict)
     """For a worst case: the cells whose fooled examples it takes over, attack -> identity; empty for all others."""
+    candidates: CandidatesBlock | None = None
+    """Where the candidates are kept that fooled the model, null where they are not."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:

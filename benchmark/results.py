@@ -7,12 +7,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest
+
+if TYPE_CHECKING:
+    from robustboard.benchmark.report.results_table import Results
 
 SCHEMA_FILE = "cell.schema.json"
 MANIFEST_FILE = "manifest.json"
@@ -72,12 +75,12 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     write_atomically(folder / MANIFEST_FILE, json.dumps(_MANIFEST.dump_python(manifest, mode="json"), indent=1) + "\n")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """The whole text or nothing. Raises `InputError` when the folder cannot be written."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """The whole text, as UTF-8, or the bytes; or nothing. Raises `InputError` when the folder cannot be written."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
         unfinished.replace(path)
     except OSError as trouble:
         with contextlib.suppress(OSError):
@@ -110,6 +113,16 @@ def read_manifests(folder: Path) -> tuple[list[Manifest], list[str]]:
         if manifest is not None:
             manifests.append(manifest)
     return manifests, troubles
+
+
+def load(*folders: str | Path) -> Results:
+    """Everything below the folders as a table, one row a cell: `to_pandas()` makes a DataFrame of it, a notebook shows it.
+
+    Raises `InputError` for a folder that is not there, and naming the difference between cells that cannot share a table.
+    """
+    from robustboard.benchmark.report.results_table import load_results  # noqa: PLC0415  (reports know results, not they them)
+
+    return load_results(*folders)
 
 
 def json_by_line(blocks: Mapping[str, Any]) -> str:

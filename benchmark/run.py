@@ -10,17 +10,18 @@ import torch
 
 from robustboard.benchmark import store
 from robustboard.benchmark.adversarials import FILE_NORMS, Adversarials, file_attack, plan_adversarials
+from robustboard.benchmark.assembly import assemble, latest
 from robustboard.benchmark.cascade import fooled_already
 from robustboard.benchmark.cells import BuiltModel, Cell, PlannedAttack, build, cell_path, chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import Dataset, load_dataset
 from robustboard.benchmark.environment import choose_device
 from robustboard.benchmark.errors import DataNotFoundError, InputError, ModelFaultError
-from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples, make_sizer
+from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples, lacks_candidates, make_sizer
 from robustboard.benchmark.judge import Clean, look_clean, prepared
 from robustboard.benchmark.progress import Progress
 from robustboard.benchmark.protocols import Protocol
 from robustboard.benchmark.records import Manifest, NotRun, ProtocolBlock
-from robustboard.benchmark.results import read_manifest, write_cell, write_manifest, write_schema
+from robustboard.benchmark.results import read_manifest, write_manifest, write_schema
 from robustboard.benchmark.subjects import Subject
 
 
@@ -28,7 +29,7 @@ from robustboard.benchmark.subjects import Subject
 class Request:
     """What was asked for. `subjects` are the models, of one data set each; `out` is the folder that holds protocols'
     folders; `shard` is (which, of how many); `batch_size` None means automatic; `adversarials` are files of candidates that
-    are judged beside the attacks'."""
+    are judged beside the attacks'; `keep_adversarials` stores what fooled a model beside the cell."""
 
     protocol: Protocol
     datasets: Sequence[str]
@@ -41,6 +42,7 @@ class Request:
     shard: tuple[int, int] = (0, 1)
     adversarials: Sequence[Adversarials] = ()
     quiet: bool = False
+    keep_adversarials: bool = False
 
     @property
     def folder(self) -> Path:
@@ -114,17 +116,20 @@ def _run_model(
     request: Request, subject: Subject, data_set: Dataset, plans: Sequence[PlannedAttack], progress: Progress
 ) -> tuple[int, int]:
     """Evaluate a model's unfinished cells: how many got finished, how many were there."""
-    done = 0
+    done, keep = 0, request.keep_adversarials
     model = build(subject)
     cells = [_cell(request, model, plan, data_set) for plan in plans]
     waiting: list[Cell] = []
     for cell in cells:
         # A worst case is looked at again when the cells that it joins are there.
-        if (not waiting or not cell.attack.is_cascade) and store.is_finished(cell):
+        if (not waiting or not cell.attack.is_cascade) and store.is_finished(cell, with_candidates=keep):
             store.tidy(cell)
             progress.skip()
         else:
             waiting.append(cell)
+            if keep and store.is_finished(cell):
+                name = f"{cell.attack.name} {subject.dataset}/{subject.name}"
+                progress.note(f"{name} was finished without its candidates: attacked again to keep them")
     if not waiting:
         return 0, len(cells)
     kept = len(cells) - len(waiting)
@@ -136,7 +141,7 @@ def _run_model(
         if clean.output != "logits":
             progress.note(f"warning: {subject.dataset}/{subject.name} returns {clean.output}, not logits: its row is marked")
         for cell in waiting:
-            if cell.attack.is_cascade and store.is_finished(cell):
+            if cell.attack.is_cascade and store.is_finished(cell, with_candidates=keep):
                 progress.skip()
                 kept += 1
                 continue
@@ -161,7 +166,7 @@ def _run_cell(
     """Evaluate this process's share of a cell; whether the cell is finished with it."""
     which, shards = request.shard
     journal = store.Journal(cell, f"{which}-of-{shards}")
-    batches = journal.read()
+    batches = journal.read(with_candidates=request.keep_adversarials)
     started = store.now()
     n = len(cell.attack.indices)
     joined = store.fellows(cell) if cell.attack.is_cascade else []
@@ -179,6 +184,7 @@ def _run_cell(
         cell.attack.threat,
         cell.protocol.seed,
         device,
+        request.keep_adversarials,
     )
     sizer = make_sizer(request.batch_size, device, first=8 if cell.attack.is_cascade else 32)
     title = f"{cell.examples.name}/{cell.model.subject.name}"
@@ -189,17 +195,20 @@ def _run_cell(
     # Other shards may have finished meanwhile: whoever finds every example there writes the cell. A cell that a worst case
     # joins may have been finished after an example survived the cascade: what it fooled is fooled.
     joined = store.fellows(cell) if cell.attack.is_cascade else []
-    batches = [*journal.read(), BatchRecord(fooled_already(joined, cell.attack.indices))]
-    complete = len({example.index for batch in batches for example in batch.examples}) == n
+    batches = journal.read(with_candidates=request.keep_adversarials)
+    batches = [*batches, BatchRecord(fooled_already(joined, cell.attack.indices))]
+    examples = latest(batches)
+    complete = len(examples) == n
     if complete:
-        result = store.assemble(cell, clean, batches, str(device), started, joined)
-        write_cell(result, cell.path)
-        journal.remove()
+        result = assemble(cell, clean, batches, str(device), started, joined)
+        store.finish(cell, result, examples, with_candidates=request.keep_adversarials)
         if result.outcome.n_attack_failures:
             reason = next(iter(result.outcome.failure_reasons))
             progress.note(
                 f"warning: {cell.attack.name} failed on {result.outcome.n_attack_failures} examples of {title}: {reason}"
             )
+    elif request.keep_adversarials and any(lacks_candidates(record) for record in journal.read(with_candidates=False)):
+        progress.note(f"{cell.attack.name} {title} waits: another shard keeps no candidates; run it with --keep-adversarials too")
     progress.end()
     return complete
 

@@ -8,41 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
+from robustboard.benchmark.candidates import are_kept, candidates_path, gathered, write_candidates
 from robustboard.benchmark.cascade import CASCADES, fooled_already
 from robustboard.benchmark.cells import Cell
-from robustboard.benchmark.environment import current_environment
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.evaluate import BatchRecord, ExampleRecord
-from robustboard.benchmark.judge import Clean
-from robustboard.benchmark.records import (
-    SCHEMA,
-    AttackBlock,
-    CellResult,
-    Cost,
-    DatasetBlock,
-    EnvironmentBlock,
-    ModelBlock,
-    Outcome,
-    PerExample,
-    ProtocolBlock,
-)
+from robustboard.benchmark.evaluate import BatchRecord, ExampleRecord, lacks_candidates
+from robustboard.benchmark.records import CellResult, ProtocolBlock
 from robustboard.benchmark.results import read_cell, write_cell
-from robustboard.benchmark.statistics import wilson
-
-QUANTILES = (10, 25, 50, 75, 90)
-EPS_MULTIPLES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
-def is_finished(cell: Cell) -> bool:
-    """Whether the cell's file is there and of the same identity, and, for a worst case, everything that it joined still is,
-    and nothing that came since fools one of its survivors.
+def is_finished(cell: Cell, *, with_candidates: bool = False) -> bool:
+    """Whether the cell's file is there and of the same identity, `with_candidates` if asked, and, for a worst case, everything
+    that it joined still is, and nothing that came since fools one of its survivors.
     A damaged or foreign file counts as not there. A result that only another version of the protocol sets apart is taken
     over: the protocol has changed elsewhere."""
     try:
@@ -53,6 +35,8 @@ def is_finished(cell: Cell) -> bool:
         if there.protocol.name != cell.protocol.name or there.identity != cell.identity_under(there.protocol.version):
             return False
         there = _taken_over(there, cell)
+    if with_candidates and not are_kept(there.candidates, cell.path):
+        return False
     if not cell.attack.is_cascade:
         return True
     beside = {other.attack.name: other for other in fellows(cell)}
@@ -109,10 +93,31 @@ def make_room(cell: Cell) -> str:
 
 
 def tidy(cell: Cell) -> None:
-    """Remove what a kill at the last moment left beside a finished cell: journals, half-written files."""
-    Journal(cell).remove()
-    for path in cell.path.parent.glob(f".{cell.path.name}.*"):
+    """Remove what a kill at the last moment left beside a finished cell: journals, half-written files. Journals of a run that
+    keeps the candidates, which the cell does not have, are left to it."""
+    journal = Journal(cell)
+    keeps = any(example.candidate for record in journal.read(with_candidates=False) for example in record.examples)
+    if not keeps or read_cell(cell.path).candidates is not None:
+        journal.remove()
+    for path in cell.path.parent.glob(f".{cell.path.stem}.*"):
         path.unlink(missing_ok=True)
+
+
+def finish(cell: Cell, result: CellResult, examples: Mapping[int, ExampleRecord], *, with_candidates: bool) -> None:
+    """Write a finished cell, and before it, if asked, the candidates of its examples: a cell names no file that is not there.
+    A worst case says whose candidates are those of the examples that it took over. Candidates of an older result go."""
+    if with_candidates:
+        own = {index: example.candidate for index, example in examples.items() if example.found and not example.taken_over}
+        taken_over: dict[str, list[int]] = {}
+        for index, example in sorted(examples.items()):
+            if example.taken_over:
+                taken_over.setdefault(example.taken_over, []).append(index)
+        packed = gathered(own, tuple(cell.examples.images.shape[1:]))
+        result = replace(result, candidates=write_candidates(packed, cell.path, taken_over))
+    write_cell(result, cell.path)
+    if not with_candidates:
+        candidates_path(cell.path).unlink(missing_ok=True)
+    Journal(cell).remove()
 
 
 class Journal:
@@ -124,11 +129,14 @@ class Journal:
         self._identity = cell.identity
         self._path = self._folder / f"{self._stem}.partial-{shard}.jsonl"
 
-    def read(self) -> list[BatchRecord]:
-        """Every whole batch of this identity, from all journals of the cell, none twice; half-written lines are passed over."""
+    def read(self, *, with_candidates: bool) -> list[BatchRecord]:
+        """Every whole batch of this identity, from all journals of the cell, none twice; half-written lines are passed over.
+        `with_candidates`, a batch of a run that kept none is not whole, unless there was nothing to keep."""
         found: list[BatchRecord] = []
         seen: set[int] = set()
         for record in (record for path in self._files() for record in self._batches(path)):
+            if with_candidates and lacks_candidates(record):
+                continue
             indices = {example.index for example in record.examples}
             if not indices <= seen:
                 found.append(record)
@@ -181,134 +189,6 @@ class Journal:
                 continue
 
 
-def assemble(
-    cell: Cell,
-    clean: Clean,
-    batches: Sequence[BatchRecord],
-    device: str,
-    started: str,
-    joined: Sequence[CellResult] = (),
-) -> CellResult:
-    """The cell's result from all its batches; `joined` are the cells that a worst case goes on from. Raises ValueError when
-    an example is missing."""
-    by_index = {example.index: example for batch in batches for example in batch.examples}
-    missing = [index for index in cell.attack.indices if index not in by_index]
-    if missing:
-        raise ValueError(f"{len(missing)} examples are not evaluated yet, the first is {missing[0]}")
-    examples = [by_index[index] for index in cell.attack.indices]
-    subject, attack = cell.model.subject, cell.attack
-    return CellResult(
-        schema=SCHEMA,
-        identity=cell.identity,
-        protocol=ProtocolBlock(cell.protocol.name, cell.protocol.version),
-        dataset=DatasetBlock(
-            cell.examples.name,
-            cell.examples.split,
-            len(examples),
-            list(attack.indices),
-            cell.fingerprint,
-            cell.examples.note,
-        ),
-        model=ModelBlock(
-            subject.name,
-            cell.model.weights_sha256,
-            cell.model.parameters,
-            subject.source,
-            subject.head,
-            clean.output,
-            subject.expected_clean_accuracy,
-            cell.model.code,
-        ),
-        attack=AttackBlock(
-            attack.name,
-            attack.implementation,
-            attack.version,
-            attack.threat.norm,
-            attack.threat.aim,
-            attack.threat.epsilon,
-            dict(attack.parameters),
-        ),
-        outcome=_outcome(cell, examples, any(batch.has_start for batch in batches)),
-        per_example=_per_example(examples),
-        cost=_cost(batches, device),
-        environment=EnvironmentBlock(**current_environment(), seed=cell.protocol.seed, started=started, finished=now()),
-        joined={other.attack.name: other.identity for other in joined},
-    )
-
-
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _outcome(cell: Cell, examples: Sequence[ExampleRecord], has_start: bool) -> Outcome:
-    n, threat = len(examples), cell.attack.threat
-    right = [example for example in examples if example.correct_clean]
-    robust = sum(not example.fooled for example in right)
-    fooled = [example for example in right if example.fooled]
-    found = [example for example in right if example.found]
-    failures = [example.failure for example in examples if example.failure]
-    distances = [example.distance for example in found if example.distance is not None]
-    confidences = [example.confidence for example in fooled if example.confidence is not None]
-    return Outcome(
-        clean_accuracy=len(right) / n,
-        robust_accuracy=robust / n,
-        robust_accuracy_ci95=wilson(robust, n),
-        n=n,
-        n_fooled=sum(example.fooled for example in examples),
-        n_attack_failures=len(failures),
-        unfooled=(len(right) - len(found)) / n,
-        upper_bound_only=bool(failures),
-        failure_reasons={reason: failures.count(reason) for reason in sorted(set(failures))},
-        distance_quantiles=_quantiles(distances),
-        robust_accuracy_at=_curve(right, threat.epsilon, n) if threat.aim == "minimum" and threat.norm != "l0" else [],
-        confidence_on_fooled=round(float(np.mean(confidences)), 4) if confidences else None,
-        fooled_after_rounding=sum(example.fooled_rounded for example in right),
-        from_start=round(sum(example.from_start for example in found) / len(found), 4) if has_start and found else None,
-    )
-
-
-def _curve(right: Sequence[ExampleRecord], epsilon: float, n: int) -> list[tuple[float, float]]:
-    radii = [round(multiple * epsilon, 6) for multiple in EPS_MULTIPLES]
-    return [(radius, sum(not _within(example, radius) for example in right) / n) for radius in radii]
-
-
-def _within(example: ExampleRecord, radius: float) -> bool:
-    return example.distance is not None and example.distance <= radius + 1e-6
-
-
-def _quantiles(distances: Sequence[float]) -> dict[str, float]:
-    if not distances:
-        return {}
-    values = np.percentile(distances, QUANTILES)
-    return {f"p{q}": round(float(value), 5) for q, value in zip(QUANTILES, values, strict=True)}
-
-
-def _per_example(examples: Sequence[ExampleRecord]) -> PerExample:
-    return PerExample(
-        index=[example.index for example in examples],
-        correct_clean=[1 if example.correct_clean else 0 for example in examples],
-        fooled=[1 if example.fooled else 0 for example in examples],
-        found=[1 if example.found else 0 for example in examples],
-        distance=[_rounded(example.distance) for example in examples],
-        confidence=[_rounded(example.confidence) for example in examples],
-        clean_confidence=[round(example.clean_confidence, 4) for example in examples],
-        attack_failed=[1 if example.failure else 0 for example in examples],
-        iterations=[example.iterations for example in examples],
-    )
-
-
-def _cost(batches: Sequence[BatchRecord], device: str) -> Cost:
-    attacked = max(1, sum(batch.attacked for batch in batches))
-    return Cost(
-        seconds=round(sum(batch.seconds for batch in batches), 3),
-        forwards=round(sum(batch.forwards for batch in batches) / attacked, 2),
-        backwards=round(sum(batch.backwards for batch in batches) / attacked, 2),
-        peak_memory_bytes=max(batch.peak_memory_bytes for batch in batches),
-        device=device,
-        batch_size=max(batch.attacked for batch in batches),
-    )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

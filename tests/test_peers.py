@@ -65,7 +65,8 @@ def test_distances_are_held_to_the_reference_too() -> None:
 
 def test_what_was_not_found_has_the_longest_distance() -> None:
     fooled = torch.tensor([True, False, True])
-    verdict = Verdict(fooled, torch.tensor([1.0, 0.5, 3.0]), torch.tensor([0.6, 0.9, 0.4]), fooled, ["", "", ""])
+    distance, sure = torch.tensor([1.0, 0.5, 3.0]), torch.tensor([0.6, 0.9, 0.4])
+    verdict = Verdict(fooled, distance, sure, fooled, ["", "", ""], images=torch.zeros(3, 1, 1, 1), lead=sure)
     timing = Timing(1.0, 3, 3, verdict, fooled)
     assert strength(timing, "mean distance", 2.0) == pytest.approx((1 + 2 + 2) / 3)
     assert strength(timing, "robust accuracy", 2.0) == pytest.approx(1 / 3)

@@ -67,6 +67,7 @@ from robustboard.benchmark.run import Request, run
     type=click.Path(path_type=Path),
     help="Folder for the results, one folder a protocol inside; default: leaderboards/ of the checkout.",
 )
+@click.option("--keep-adversarials", is_flag=True, help="Store what fooled the model beside each cell, for robustboard verify.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run_command(
     protocol_name: str,
@@ -85,6 +86,7 @@ def run_command(
     shard: str,
     data: Path | None,
     out: Path | None,
+    keep_adversarials: bool,
     quiet: bool,
 ) -> None:
     """Attack models and write one JSON file a cell; finished cells are kept, unfinished ones go on where they stopped."""
@@ -105,6 +107,7 @@ def run_command(
         shard=parsed_shard(shard),
         adversarials=given_adversarials(files, datasets),
         quiet=quiet,
+        keep_adversarials=keep_adversarials,
     )
     summary = run(request)
     published = publish([request.folder], "terminal", request.folder / "tables.md")

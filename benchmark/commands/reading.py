@@ -15,15 +15,19 @@ from robustboard.benchmark import protocols
 from robustboard.benchmark.commands.folders import leaderboards
 from robustboard.benchmark.report import ablation, claims
 from robustboard.benchmark.report.board import Board
-from robustboard.benchmark.report.publish import Published, publish, read_boards
+from robustboard.benchmark.report.publish import STYLES, Published, publish, read_boards
 from robustboard.benchmark.results import write_atomically
 from robustboard.models import registry
 
 
 @click.command("report")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "style", type=click.Choice(["terminal", "markdown"]), default="terminal", show_default=True)
-@click.option("--write", type=click.Path(path_type=Path), help="Also write the tables as Markdown to this file.")
+@click.option("--format", "style", type=click.Choice(STYLES), default="terminal", show_default=True)
+@click.option(
+    "--write",
+    type=click.Path(path_type=Path),
+    help="Also write them to this file, in the style of its suffix: .md, .tex, .csv or .txt; else as Markdown.",
+)
 @click.option("--into", multiple=True, type=click.Path(path_type=Path), help="Also put them between the marks of this file.")
 @click.option(
     "--known",
@@ -34,10 +38,10 @@ from robustboard.models import registry
 def report_command(
     folders: tuple[Path, ...], style: str, write: Path | None, into: tuple[Path, ...], known: tuple[Path, ...]
 ) -> None:
-    """Render the results below FOLDERS as tables."""
+    """Render the results below FOLDERS as tables; csv has a line a cell, its numbers in full."""
     published = publish(list(folders), style, write, into, known)
     say_troubles(published)
-    print(published.text)
+    print(published.text, end="" if style == "csv" else "\n")
 
 
 @click.command("ablation")

@@ -162,6 +162,8 @@ def chosen(attempt: Attempt, wanted: Tensor) -> Attempt:
         verdict.confidence[wanted],
         verdict.adversarial_rounded[wanted],
         _masked(verdict.failures, wanted),
+        verdict.images[wanted],
+        verdict.lead[wanted],
     )
     return Attempt(attempt.rows[wanted], attempt.images[wanted], part, attempt.fooled[wanted], _masked(attempt.failures, wanted))
 
@@ -172,4 +174,4 @@ def _masked(values: Sequence[str], wanted: Tensor) -> list[str]:
 
 def _nothing(rows: Tensor, images: Tensor) -> Attempt:
     none = torch.zeros(0, dtype=torch.bool)
-    return Attempt(rows, images, Verdict(none, torch.zeros(0), torch.zeros(0), none, []), none, [])
+    return Attempt(rows, images, Verdict(none, torch.zeros(0), torch.zeros(0), none, [], images, torch.zeros(0)), none, [])

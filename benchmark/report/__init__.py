@@ -1,1 +1,4 @@
-"""From result files to what people read: tables in the terminal and in Markdown. Reads results, never runs a model."""
+"""From result files to what people read: tables in the terminal, in Markdown and LaTeX, and rows for pandas and spreadsheets.
+
+Reads results, never runs a model.
+"""

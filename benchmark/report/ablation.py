@@ -8,7 +8,8 @@ from tabulate import tabulate
 
 from robustboard.benchmark.datasets import title
 from robustboard.benchmark.report.board import Board, Row
-from robustboard.benchmark.report.tables import attack_cell, escaped, median_cell, share, worst_cell
+from robustboard.benchmark.report.escaping import for_markdown
+from robustboard.benchmark.report.tables import attack_cell, median_cell, share, worst_cell
 from robustboard.benchmark.statistics import wilson
 from robustboard.models.plan import ABLATIONS
 from robustboard.models.registry import ModelCard
@@ -47,14 +48,14 @@ def page(boards: Sequence[Board], cards: Mapping[str, ModelCard]) -> str:
 def _line(name: str, row: Row | None, cards: Mapping[str, ModelCard]) -> list[str]:
     card, short = cards.get(name), name.split("/")[1]
     if card is None:
-        return [escaped(short), "untrained", *["–"] * (len(HEADERS) - 2)]
+        return [for_markdown(short), "untrained", *["–"] * (len(HEADERS) - 2)]
     counts = [f"{card.parameters:,}", f"{card.multiply_adds:,}"]
     if row is None:
-        return [escaped(short), *counts, f"{100 * card.clean_accuracy:.1f}", *["missing"] * (len(HEADERS) - 4)]
+        return [for_markdown(short), *counts, f"{100 * card.clean_accuracy:.1f}", *["missing"] * (len(HEADERS) - 4)]
     best = row.any_cell()
     right = round(best.outcome.clean_accuracy * best.outcome.n)
     return [
-        escaped(f"{short} ▲" if row.marks else short),
+        for_markdown(f"{short} ▲" if row.marks else short),
         *counts,
         share(right, best.outcome.n, wilson(right, best.outcome.n)),
         attack_cell(row.cells.get("fgsm")),

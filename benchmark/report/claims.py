@@ -11,9 +11,9 @@ from tabulate import tabulate
 
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, Row
+from robustboard.benchmark.report.escaping import for_markdown
 from robustboard.benchmark.report.tables import (
     attack_cell,
-    escaped,
     failure_cell,
     failures_at_half,
     median_cell,
@@ -69,7 +69,9 @@ def fgsm_is_withstood(rows: Rows) -> Answer:
     if plain is None or best is None or "fgsm" not in plain.cells:
         return MISSING
     chosen = [row for row in (rows.get("relu"), plain, best) if row is not None]
-    figures = [[escaped(r.model), attack_cell(r.cells.get("fgsm")), attack_cell(r.cells.get("bim")), _worst(r)] for r in chosen]
+    figures = [
+        [for_markdown(r.model), attack_cell(r.cells.get("fgsm")), attack_cell(r.cells.get("bim")), _worst(r)] for r in chosen
+    ]
     reached = [_upper(plain.cells["fgsm"]) >= 0.6, _upper(best.cells["fgsm"]) >= 0.9]
     said = {
         (True, True): "Both numbers are reached under FGSM",
@@ -94,7 +96,7 @@ def carlini_wagner_fools_half(rows: Rows) -> Answer:
         return MISSING
     name, cell = max(named, key=lambda pair: pair[1].outcome.unfooled)
     n, found = cell.outcome.n, round((1 - cell.outcome.unfooled) * cell.outcome.n)
-    figures = [[escaped(name), str(n), share(found, n, wilson(found, n)), median_cell(cell, 3), attack_cell(cell)]]
+    figures = [[for_markdown(name), str(n), share(found, n, wilson(found, n)), median_cell(cell, 3), attack_cell(cell)]]
     headers = ["least fooled", "n", "fooled at any distance", "median L2", f"robust within L2 {cell.attack.eps:g}"]
     least = wilson(found, n)[0]
     verdict = (
@@ -126,8 +128,8 @@ def max_fit_helps(rows: Rows) -> Answer:
         cw, fgsm = significant[at], significant[len(found) + at]
         against["cw"] += cw and longer[at][0] > 0
         against["fgsm"] += fgsm and standing[at][0] > 0
-        part = escaped(name.removeprefix(f"{base}-"))
-        figures.append([escaped(base), part, _signed(longer[at][0], 3, cw), _signed(100 * standing[at][0], 1, fgsm)])
+        part = for_markdown(name.removeprefix(f"{base}-"))
+        figures.append([for_markdown(base), part, _signed(longer[at][0], 3, cw), _signed(100 * standing[at][0], 1, fgsm)])
     headers = ["base", "with", "cw, median of the differences in L2", "fgsm, points"]
     verdict = (
         f"Of {len(found)} pairs the reward lengthens C&W's distances in {against['cw']} and raises the accuracy under FGSM in "
@@ -147,7 +149,7 @@ def negatives_resist_confidence(rows: Rows) -> Answer:
         cell = row.cells["max_confidence"]
         n, examples = cell.outcome.n, cell.per_example
         covered = sum(right and sure > 0.5 for right, sure in zip(examples.correct_clean, examples.clean_confidence, strict=True))
-        figures.append([escaped(row.model), share(covered, n, wilson(covered, n)), failure_cell(cell)])
+        figures.append([for_markdown(row.model), share(covered, n, wilson(covered, n)), failure_cell(cell)])
         failures[row.model] = 100 * failures_at_half(cell) / n
     best = min(failures, key=lambda name: failures[name])
     verdict = (
@@ -167,7 +169,7 @@ def smaller_is_more_robust(rows: Rows) -> Answer:
     sizes = [row.any_cell().model.parameters for row in chosen]
     medians = [_median(row.cells["cw"]) for row in chosen]
     figures = [
-        [escaped(row.model), f"{size:,}", attack_cell(row.cells.get("bim")), median_cell(row.cells["cw"], 3), _worst(row)]
+        [for_markdown(row.model), f"{size:,}", attack_cell(row.cells.get("bim")), median_cell(row.cells["cw"], 3), _worst(row)]
         for row, size in zip(chosen, sizes, strict=True)
     ]
     correlation = float(stats.spearmanr(sizes, medians).statistic)
@@ -187,7 +189,7 @@ def seeds_agree(rows: Rows) -> Answer:
         clean = [100 * run.any_cell().outcome.clean_accuracy for run in runs]
         fgsm = [100 * run.cells["fgsm"].outcome.robust_accuracy for run in runs]
         medians = [_median(run.cells["cw"]) for run in runs]
-        figures.append([escaped(base), _range(clean, 1), _range(fgsm, 1), _range(medians, 3)])
+        figures.append([for_markdown(base), _range(clean, 1), _range(fgsm, 1), _range(medians, 3)])
     verdict = "The columns say how large a difference between two recipes must be before one run of each can tell them apart."
     return Answer(verdict, ["recipe, five seeds", "clean, %", "fgsm, %", "cw median L2"], figures)
 

@@ -1,4 +1,4 @@
-"""Folders of results in, tables out: printed, written to a file of their own, or put between the marks of a README."""
+"""Folders of results in, tables out: printed, written to a file in its style, or put between the marks of a README."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustboard.benchmark.canaries.grades import find_grades
+from robustboard.benchmark.canaries.grades import Grade, find_grades
 from robustboard.benchmark.certify.record import read_certificates
 from robustboard.benchmark.diagnose.record import read_diagnoses
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, make_boards
+from robustboard.benchmark.report.rows import rows_of, to_csv
 from robustboard.benchmark.report.tables import render
 from robustboard.benchmark.results import read_folder, read_manifests, write_atomically
 
+STYLES = ("terminal", "markdown", "latex", "csv")
+_SUFFIXES = {".md": "markdown", ".markdown": "markdown", ".tex": "latex", ".csv": "csv", ".txt": "terminal"}
 BEGIN, END = "<!-- leaderboard: begin -->", "<!-- leaderboard: end -->"
 
 
@@ -28,7 +32,8 @@ class Published:
 def publish(
     folders: Sequence[Path], style: str, write: Path | None = None, into: Sequence[Path] = (), known: Sequence[Path] = ()
 ) -> Published:
-    """Render everything readable below `folders`; `write` and `into` receive Markdown. Grades of the attacks' implementations
+    """Render everything readable below `folders` in a style of `STYLES`; `write` receives the style of its suffix, `into`
+    Markdown. Grades of the attacks' implementations
     that are kept beside the results are named under the tables; distances of the cells below `known` are among those that
     optimality is told against.
 
@@ -45,10 +50,19 @@ def publish(
         troubles.append(str(trouble))
     others = [cell for folder in known for cell in read_folder(_there(folder))[0]]
     if write is not None:
-        write_atomically(write, render(boards, "markdown", grades, others))
+        write_atomically(write, _rendered(boards, style_of(write, style), grades, others))
     for path in into:
         write_atomically(path, _between_marks(path, render(boards, "markdown", grades, others)))
-    return Published(render(boards, style, grades, others), troubles)
+    return Published(_rendered(boards, style, grades, others), troubles)
+
+
+def style_of(path: Path, style: str) -> str:
+    """The style of a file by its suffix; one that tells none gets `style`, or Markdown instead of a terminal's."""
+    return _SUFFIXES.get(path.suffix.lower(), "markdown" if style == "terminal" else style)
+
+
+def _rendered(boards: Sequence[Board], style: str, grades: Sequence[Grade], known: Sequence[CellResult]) -> str:
+    return to_csv(rows_of(boards, grades, known)) if style == "csv" else render(boards, style, grades, known)
 
 
 def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:

@@ -1,20 +1,18 @@
-"""Boards as tables: in Markdown one line a row, in the terminal two, the interval under its number, as wide as the terminal."""
+"""Boards as tables: what stands in which column, in words and numbers; `styles.py` and `latex.py` set it."""
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Sequence
-
-from tabulate import tabulate
 
 from robustboard.benchmark.canaries.grades import Grade, summary, version_of
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import Board, Row
+from robustboard.benchmark.report import latex, styles
+from robustboard.benchmark.report.board import Board, Row, WorstCase
 from robustboard.benchmark.report.optimality import optimalities
 from robustboard.benchmark.report.ranks.intervals import main_column, rank_rows, rank_text
+from robustboard.benchmark.report.sheet import Grid, Sheet
 from robustboard.benchmark.statistics import wilson
 
 ABSENT = "missing"
@@ -36,46 +34,42 @@ RANKED = (
 CERTIFIED = (
     "certified L∞: the share proved robust against every attack within ε, a lower bound; with = it is the robust accuracy. "
 )
+OPTIMALITY = (
+    "Optimality: 1 − (A − A*) / (c·ε₀ − A*), A the mean of min(distance, ε₀), A* that of the best of everything run, c the "
+    "clean accuracy, ε₀ the largest best distance, over the examples that several attacks looked at. An attack that does "
+    "nothing has 0."
+)
 GRADED = "Canaries: models with known answers, which an attack that can be believed passes, at its defaults or less. "
 
 
 def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> str:
-    """All boards as text; `style` is "terminal" or "markdown". `grades` of the implementations that ran are each table's last
-    row; the distances of `known` cells are among those that optimality is told against."""
-    return "\n\n".join(_render_board(board, style, grades, known) for board in boards) + "\n"
+    """All boards as text; `style` is "terminal", "markdown" or "latex". `grades` of the implementations that ran are each
+    table's last row; the distances of `known` cells are among those that optimality is told against."""
+    sheets = [sheet(board, grades, known) for board in boards]
+    if style == "latex":
+        return latex.document(sheets)
+    set_one = styles.markdown if style == "markdown" else styles.terminal
+    return "\n\n".join(set_one(one) for one in sheets) + "\n"
 
 
-def _render_board(board: Board, style: str, grades: Sequence[Grade], known: Sequence[CellResult]) -> str:
-    markdown = style == "markdown"
-    width = shutil.get_terminal_size((200, 50)).columns
-    lines = [f"## {heading(board)}" if markdown else heading(board), "", *_budgets(board)]
-    ranks = _ranks(board)
-    rows = [_cells(row, rank, board) for row, rank in zip(board.rows, ranks, strict=True)]
+def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> Sheet:
+    """What the board says, as text that no style has touched."""
+    rows = [_cells(row, rank, board) for row, rank in zip(board.rows, _ranks(board), strict=True)]
     rows += [_grade_cells(board, grades, len(rows[0]))] if rows and _graded(board, grades) else []
-    if rows and markdown:
-        safe = [[escaped(cell) for cell in row] for row in rows]
-        table = tabulate(safe, headers=_headers(board), tablefmt="github", disable_numparse=True)
-    elif rows:
-        table = _stacked(_headers(board), rows, width)
-    if rows:
-        lines += [table, ""]
-        more = RANKED + CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
-        legend = LEGEND.replace("▲:", f"{more}▲:")
-        lines += [paragraph(legend, style), ""]
-    lines += _optimality_lines(board, known, "github" if markdown else "simple")
-    bullet = "- " if markdown else "  "
-    lines += [f"{bullet}▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
-    lines += [f"{bullet}▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
-    lines += [f"{bullet}not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
-    lines += [f"{bullet}Data: {note}." for note in board.notes]
-    return "\n".join(lines).rstrip()
-
-
-def paragraph(text: str, style: str) -> str:
-    """A paragraph: one line in Markdown, in the terminal as wide as that and without emphasis."""
-    if style == "markdown":
-        return text
-    return textwrap.fill(text.replace("**", ""), shutil.get_terminal_size((200, 50)).columns)
+    more = RANKED + CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
+    optimality = _optimality(board, known)
+    bullets = [f"▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
+    bullets += [f"▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
+    bullets += [f"not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
+    return Sheet(
+        heading=heading(board),
+        budgets=_budgets(board),
+        table=Grid(tuple(_headers(board)), tuple(map(tuple, rows))) if rows else None,
+        legend=LEGEND.replace("▲:", f"{more}▲:") if rows else "",
+        optimality=optimality,
+        optimality_legend=OPTIMALITY if optimality else "",
+        bullets=(*bullets, *(f"Data: {note}." for note in board.notes)),
+    )
 
 
 def heading(board: Board) -> str:
@@ -92,49 +86,14 @@ def _ranks(board: Board) -> list[str]:
     return [rank_text(row, column, ranking) for row in board.rows]
 
 
-def _optimality_lines(board: Board, known: Sequence[CellResult], style: str) -> list[str]:
-    """A table of how near each minimum-norm attack comes to the best distances known, where there are several."""
+def _optimality(board: Board, known: Sequence[CellResult]) -> Grid | None:
+    """How near each minimum-norm attack comes to the best distances known, where there are several."""
     rows = {row.model: optimalities(row.cells, known) for row in board.rows}
     names = [name for name in board.attacks if any(name in values for values in rows.values())]
-    if not names:
-        return []
     cells = [
-        [escaped(model), *(f"{values[name]:.3f}" if name in values else "–" for name in names)]
-        for model, values in rows.items()
-        if values
+        (model, *(f"{values[name]:.3f}" if name in values else "–" for name in names)) for model, values in rows.items() if values
     ]
-    return [
-        tabulate(cells, headers=["optimality in L2", *names], tablefmt=style, disable_numparse=True),
-        "",
-        "Optimality: 1 − (A − A*) / (c·ε₀ − A*), A the mean of min(distance, ε₀), A* that of the best of everything run, c the "
-        "clean accuracy, ε₀ the largest best distance, over the examples that several attacks looked at. An attack that does "
-        "nothing has 0.",
-        "",
-    ]
-
-
-def _stacked(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
-    """A terminal's table, the interval under its number; columns that do not fit into `width` go on below, each part with
-    the models in front."""
-    tall = [header.replace(" ", "\n").replace("max_", "max_\n") for header in headers]
-    columns = [[title, *(row[at].replace(" [", "\n[") for row in rows)] for at, title in enumerate(tall)]
-    columns[0] = [tall[0], *(row[0] for row in rows)]
-    # tabulate sets columns two apart, each at least two wider than its header.
-    widths = [2 + max([_widest(column[0]) + 2, *(_widest(cell) for cell in column[1:])]) for column in columns]
-    parts: list[list[int]] = [[0]]
-    for at in range(1, len(columns)):
-        if len(parts[-1]) > 1 and sum(widths[i] for i in parts[-1]) + widths[at] > width:
-            parts.append([0])
-        parts[-1].append(at)
-    tables = []
-    for part in parts:
-        cells = list(zip(*(columns[at] for at in part), strict=True))
-        tables.append(tabulate(cells[1:], headers=cells[0], tablefmt="simple", disable_numparse=True))
-    return "\n\n".join(tables)
-
-
-def _widest(text: str) -> int:
-    return max((len(line) for line in text.splitlines()), default=0)
+    return Grid(("optimality in L2", *names), tuple(cells)) if names else None
 
 
 def _grade_cells(board: Board, grades: Sequence[Grade], width: int) -> list[str]:
@@ -151,26 +110,16 @@ def _graded(board: Board, grades: Sequence[Grade]) -> dict[str, str]:
     return {name: text for name, text in found.items() if text is not None and name in board.attacks}
 
 
-def _budgets(board: Board) -> list[str]:
+def _budgets(board: Board) -> str:
     """How many examples, and within what: "n = 1000 · L∞ ε = 0.3 · L2 ε = 2 · L0 ≤ 113 features"."""
     cells = [cell for row in board.rows for cell in row.cells.values()]
     if not cells:
-        return []
+        return ""
     radii = {cell.attack.norm: cell.attack.eps for cell in cells}
     parts = [f"n = {max(cell.outcome.n for cell in cells)}"]
     parts += [f"{sign} ε = {radii[norm]:.4g}" for norm, sign in (("linf", "L∞"), ("l2", "L2")) if norm in radii]
     parts += [f"L0 ≤ {radii['l0']:g} features"] if "l0" in radii else []
-    return [" · ".join(parts), ""]
-
-
-def escaped(cell: str) -> str:
-    """A cell that a Markdown table shows as it is, whatever a model is called."""
-    return printable(cell).replace("\\", "\\\\").replace("|", "\\|")
-
-
-def printable(text: str) -> str:
-    """The text in one line; what does not print, such as a terminal's control signs, is spelled out."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in " ".join(text.split()))
+    return " · ".join(parts)
 
 
 def _headers(board: Board) -> list[str]:
@@ -227,7 +176,7 @@ def _cells(row: Row, rank: str, board: Board) -> list[str]:
 
 def marked_name(row: Row) -> str:
     """The model's name, with ▲ where something is marked or missing."""
-    return f"{printable(row.model)} ▲" if row.is_suspect else printable(row.model)
+    return f"{row.model} ▲" if row.is_suspect else row.model
 
 
 def attack_cell(cell: CellResult | None) -> str:
@@ -247,7 +196,12 @@ def worst_cell(row: Row, norm: str, n: int) -> str:
         return "–"
     text = share(worst.robust, worst.n, worst.interval)
     text += f" n={worst.n}" if worst.n != n else ""
-    return f"≤ {text} ▲" if worst.upper_bound_only or CASCADE_OF[norm] in row.missing else text
+    return f"≤ {text} ▲" if is_bound(row, worst, norm) else text
+
+
+def is_bound(row: Row, worst: WorstCase, norm: str) -> bool:
+    """Whether a row's worst case is no more than an upper bound: an attack failed, or the cascade is not run."""
+    return worst.upper_bound_only or CASCADE_OF[norm] in row.missing
 
 
 def _largest(board: Board, norm: str) -> int:

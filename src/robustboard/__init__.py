@@ -2,6 +2,7 @@
 
 robustboard.evaluate(model, images, labels, attacks=["bim", "cw"])
 robustboard.load_model("mnist/relog")
+robustboard.load_results("leaderboards/results").to_pandas()
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robustboard.benchmark.api import evaluate
+    from robustboard.benchmark.report.results_table import load_results
     from robustboard.models.registry import load_model
 
-__all__ = ["evaluate", "load_model"]
+__all__ = ["evaluate", "load_model", "load_results"]
 
-_HOMES = {"evaluate": "robustboard.benchmark.api", "load_model": "robustboard.models.registry"}
+_HOMES = {
+    "evaluate": "robustboard.benchmark.api",
+    "load_model": "robustboard.models.registry",
+    "load_results": "robustboard.benchmark.report.results_table",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import the two functions when they are asked for: the command line must be able to answer Ctrl-C before torch is there."""
+    """Import the functions when they are asked for: the command line must be able to answer Ctrl-C before torch is there."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -11,7 +11,9 @@ from tabulate import tabulate
 
 from robustboard.benchmark.report.compare.differences import Accuracy, Comparison, Interval, Lengths
 from robustboard.benchmark.report.compare.sides import Sides
-from robustboard.benchmark.report.tables import paragraph, printable, share
+from robustboard.benchmark.report.escaping import for_terminal
+from robustboard.benchmark.report.styles import paragraph
+from robustboard.benchmark.report.tables import share
 
 SHOWN = 8
 """So many examples, or cells, are spelled out; all are in the JSON."""
@@ -28,7 +30,7 @@ LENGTHS = (
 
 def render(a: str, b: str, sides: Sides, comparisons: Sequence[Comparison]) -> str:
     """The tables, which examples flipped, what else changed, and what was left out or is marked."""
-    blocks = [f"A: {printable(a)}\nB: {printable(b)}", _accuracies(comparisons), paragraph(ACCURACIES, "terminal")]
+    blocks = [f"A: {for_terminal(a)}\nB: {for_terminal(b)}", _accuracies(comparisons), paragraph(ACCURACIES, "terminal")]
     if any(each.lengths for each in comparisons):
         blocks += [_lengths(comparisons), paragraph(LENGTHS, "terminal")]
     blocks += [_section("Flips", [line for each in comparisons for line in _flips(each)])]
@@ -53,7 +55,7 @@ def as_json(a: str, b: str, sides: Sides, comparisons: Sequence[Comparison]) -> 
 
 def _accuracies(comparisons: Sequence[Comparison]) -> str:
     rows = [
-        [printable(each.label), each.n, _accuracy(each.a, each.n), _accuracy(each.b, each.n), *_tested(each)]
+        [for_terminal(each.label), each.n, _accuracy(each.a, each.n), _accuracy(each.b, each.n), *_tested(each)]
         for each in comparisons
     ]
     headers = ["attack", "n", "A", "B", "B − A [95 %]", "bootstrap", "p", "Holm", "lost", "gained"]
@@ -80,7 +82,7 @@ def _points(interval: Interval) -> str:
 
 
 def _lengths(comparisons: Sequence[Comparison]) -> str:
-    rows = [[printable(each.label), *_length(each.lengths)] for each in comparisons if each.lengths]
+    rows = [[for_terminal(each.label), *_length(each.lengths)] for each in comparisons if each.lengths]
     headers = ["distances", "examples", "median A", "median B", "median of B − A", "p", "Holm"]
     return tabulate(rows, headers=headers, disable_numparse=True)
 
@@ -98,7 +100,7 @@ def _section(title: str, lines: Sequence[str]) -> str:
 
 def _flips(each: Comparison) -> list[str]:
     sides = [f"{name} {_first(indices)}" for name, indices in (("lost", each.lost), ("gained", each.gained)) if indices]
-    return [f"{printable(each.label)}: {'; '.join(sides)}"] if sides else []
+    return [f"{for_terminal(each.label)}: {'; '.join(sides)}"] if sides else []
 
 
 def _changes(comparisons: Sequence[Comparison]) -> list[str]:
@@ -106,8 +108,8 @@ def _changes(comparisons: Sequence[Comparison]) -> list[str]:
     found: dict[tuple[str, str, str], list[str]] = {}
     for each in comparisons:
         for change in each.changes:
-            key = printable(change.what), printable(str(change.first)), printable(str(change.second))
-            found.setdefault(key, []).append(printable(each.label))
+            key = for_terminal(change.what), for_terminal(str(change.first)), for_terminal(str(change.second))
+            found.setdefault(key, []).append(for_terminal(each.label))
     everywhere = len(comparisons)
     return [
         f"{what}: {first} → {second}{'' if len(cells) == everywhere else f' ({_first(cells)})'}"
@@ -122,11 +124,11 @@ def _first(items: Sequence[object]) -> str:
 
 def _notes(sides: Sides) -> list[str]:
     return [
-        *(f"left alone: {printable(trouble)}" for trouble in sides.unread),
-        *(f"only in A: {printable(label)}" for label in sides.a if label not in sides.b),
-        *(f"only in B: {printable(label)}" for label in sides.b if label not in sides.a),
-        *(f"▲ A: {printable(mark)}." for mark in sides.marks_a),
-        *(f"▲ B: {printable(mark)}." for mark in sides.marks_b),
+        *(f"left alone: {for_terminal(trouble)}" for trouble in sides.unread),
+        *(f"only in A: {for_terminal(label)}" for label in sides.a if label not in sides.b),
+        *(f"only in B: {for_terminal(label)}" for label in sides.b if label not in sides.a),
+        *(f"▲ A: {for_terminal(mark)}." for mark in sides.marks_a),
+        *(f"▲ B: {for_terminal(mark)}." for mark in sides.marks_b),
     ]
 
 

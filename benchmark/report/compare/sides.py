@@ -12,7 +12,7 @@ from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import marks
 from robustboard.benchmark.report.diagnoses import flags_of, of_model
-from robustboard.benchmark.report.tables import printable
+from robustboard.benchmark.report.escaping import for_terminal
 from robustboard.benchmark.results import read_folder
 
 Kind = Literal["folders", "models", "attacks"]
@@ -119,7 +119,7 @@ def _parsed(name: str, cells: Sequence[CellResult]) -> tuple[str, str | None]:
             return model, None
         if name.startswith(f"{model}:"):
             return model, name.removeprefix(f"{model}:")
-    known = [printable(model) for model in sorted(models)]
+    known = [for_terminal(model) for model in sorted(models)]
     raise InputError(f"there are no results of a model {name!r}{suggest(name, known)}; there are {', '.join(known) or 'none'}")
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from tabulate import tabulate
 
+from robustboard.benchmark.report.escaping import for_markdown, for_terminal
 from robustboard.benchmark.report.ranks.intervals import rank_text
 from robustboard.benchmark.report.ranks.seeds import Spread
 from robustboard.benchmark.report.ranks.stability import Agreement, over_implementations
 from robustboard.benchmark.report.ranks.study import BoardStudy, Change, Study
-from robustboard.benchmark.report.tables import escaped, heading, marked_name, paragraph, printable
+from robustboard.benchmark.report.styles import paragraph
+from robustboard.benchmark.report.tables import heading, marked_name
 
 WORST = {"worst_case": "worst L∞", "worst_case_l2": "worst L2"}
 SHOWN = 10
@@ -98,7 +100,7 @@ def _title(text: str, style: str) -> str:
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
     markdown = style == "markdown"
-    safe = [[escaped(cell) if markdown else printable(cell) for cell in row] for row in rows]
+    safe = [[for_markdown(cell) if markdown else for_terminal(cell) for cell in row] for row in rows]
     return tabulate(safe, headers=headers, tablefmt="github" if markdown else "simple", disable_numparse=True)
 
 
@@ -140,7 +142,8 @@ def _swap_lines(agreements: Sequence[Agreement]) -> list[str]:
     certain = [(pair, swap) for pair, swap in swaps if swap.beyond_chance]
     lines = [f"{len(swaps)} swaps of a pair, {len(certain)} of them beyond chance{':' if certain else '.'}"]
     lines += [
-        f"- {_orders(pair)}: {printable(swap.ahead)} falls behind {printable(swap.behind)}" for pair, swap in certain[:SHOWN]
+        f"- {_orders(pair)}: {for_terminal(swap.ahead)} falls behind {for_terminal(swap.behind)}"
+        for pair, swap in certain[:SHOWN]
     ]
     lines += [f"- … and {len(certain) - SHOWN} more: --json has them all"] if len(certain) > SHOWN else []
     return ["\n".join(lines)]

@@ -1,0 +1,28 @@
+"""`verify`: results checked against themselves, their weights, and the candidates that are kept beside them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from robustboard.benchmark.options import checked_device
+from robustboard.benchmark.verify.page import page
+from robustboard.benchmark.verify.run import VerifyRequest, verify
+
+
+@click.command("verify")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with the test data; the only place looked at.")
+@click.option("--model", "references", multiple=True, help="FILE.py:FUNCTION of results on a model that is not of the registry.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+@click.option("--strict", is_flag=True, help="Fail, too, where a cell's attack could not be verified.")
+def verify_command(folder: Path, data: Path | None, references: tuple[str, ...], device: str, strict: bool) -> None:
+    """Check the results below FOLDER without running an attack: that each cell agrees with itself and its identity, that its
+    weights and examples are those that are here, and, where it was run with --keep-adversarials, that every candidate is the one
+    that was written, lies in the box and within the budget, and fools the model. Exit code 1 where anything is not so."""
+    report = verify(VerifyRequest(folder, data, references, checked_device(device)))
+    print(page(report))
+    if report.failed or (strict and not report.is_whole):
+        sys.exit(1)

@@ -1,0 +1,40 @@
+"""What verifying came to: one finding a cell, and what else lay in the folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["pass", "pass in part", "attack not verified", "not verified", "FAIL"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cell, or file. `recorded` is the cell's robust accuracy, `shown` what its candidates alone show, `judged` how many
+    there are; `causes` say why it fails, `remarks` what was not or not wholly checked."""
+
+    name: str
+    status: Status
+    recorded: float | None = None
+    shown: float | None = None
+    judged: int = 0
+    causes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings, in the order of paths, and one sentence a kind of file that is no cell."""
+
+    findings: tuple[Finding, ...]
+    others: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything is not what it says."""
+        return any(finding.status == "FAIL" for finding in self.findings)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell's attack was verified by its candidates."""
+        return all(finding.status == "pass" for finding in self.findings)

@@ -1,0 +1,54 @@
+"""Findings as text for the terminal: a table cell by cell, a sentence a cause, and a last line that says what it comes to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from robustboard.benchmark.report.escaping import for_terminal
+from robustboard.benchmark.verify.findings import Finding, Report
+
+NAMED = 3
+"""How many cells of one remark are named; of the others the number is."""
+
+
+def page(report: Report) -> str:
+    """The whole report."""
+    rows = [[for_terminal(finding.name), finding.status, *_numbers(finding)] for finding in report.findings]
+    headers = ["cell", "", "robust accuracy", "shown", "candidates"]
+    lines = [tabulate(rows, headers=headers, disable_numparse=True, colalign=("left", "left", "right", "right", "right")), ""]
+    for finding in report.findings:
+        lines += [for_terminal(f"FAIL {finding.name}: {cause}.") for cause in finding.causes]
+    lines += [for_terminal(f"{_named(names)}: {remark}.") for remark, names in _remarks(report).items()]
+    lines += [for_terminal(f"No cells: {sentence}.") for sentence in report.others]
+    return "\n".join([*lines, "", _sum(report)])
+
+
+def _numbers(finding: Finding) -> list[str]:
+    return [_share(finding.recorded), _share(finding.shown), str(finding.judged) if finding.shown is not None else "–"]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _remarks(report: Report) -> dict[str, list[str]]:
+    """Each remark once, with the cells that it is about."""
+    about: dict[str, list[str]] = {}
+    for finding in report.findings:
+        for remark in finding.remarks:
+            about.setdefault(remark, []).append(finding.name)
+    return about
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _sum(report: Report) -> str:
+    counts = Counter(finding.status for finding in report.findings)
+    total = len(report.findings)
+    return f"{total} cell{'s' if total > 1 else ''}: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())
