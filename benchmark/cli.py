@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from robustboard.benchmark.commands import grading, making, reading, training
+from robustboard.benchmark.commands import grading, making, plotting, reading, training
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.models.registry import RegistryError
@@ -47,6 +47,7 @@ for command in (
     reading.compare_command,
     reading.ablation_command,
     reading.claims_command,
+    plotting.plot_command,
     reading.models_command,
     reading.attacks_command,
     reading.protocols_command,
