@@ -16,7 +16,7 @@ from robustboard.benchmark.plots.heat import matrix
 from robustboard.benchmark.plots.picture import About, Picture, sheet
 from robustboard.benchmark.plots.style import plain, styled
 from robustboard.benchmark.plots.view import View
-from robustboard.benchmark.plots.words import attack_words, marked, name_of, percent, where
+from robustboard.benchmark.plots.words import attack_words, class_name, marked, name_of, percent, where
 from robustboard.benchmark.statistics import wilson
 
 USUAL_N = 200
@@ -64,20 +64,21 @@ def picture(view: View) -> Picture:
     shown = of_attacked(found, marked(plain(setting.block.name), bool(found.failed.any())))
     notes = (NOTE, attack_words(setting.block), *view.notes())
     about = About("Confusion, clean and attacked", where(view.board, [shown.n], name_of(row)), notes)
-    return Picture("confusion", dataset, row.model, about, draw(shown, about))
+    return Picture("confusion", dataset, row.model, about, draw(dataset, shown, about))
 
 
 @styled
-def draw(shown: Confusion, about: About) -> Figure:
+def draw(dataset: str, shown: Confusion, about: About) -> Figure:
     """The two matrices side by side."""
     figure = sheet(about, 4.1)
     panels = figure.subplots(1, 2)
     for axes, counts, heading in zip(panels, (shown.clean, shown.attacked), ("clean", shown.attack), strict=True):
-        names = [f"{place}" for place in range(len(counts))]
+        names = [class_name(dataset, label) for label in range(len(counts))]
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         matrix(axes, shares, [[f"{count}" if count else "" for count in row] for row in counts], names, names)
         right, n = int(np.trace(counts)), int(counts.sum())
         low, high = wilson(right, n)
         axes.set_title(f"{heading}: {percent(right / n)} % right [{percent(low)}–{percent(high)}]")
-        axes.set(xlabel="answer", ylabel="true class")
+        axes.set(xlabel="answer", ylabel="true class" if axes is panels[0] else "")
+        axes.tick_params(axis="x", rotation=90 if len(names[0]) > 1 else 0)
     return figure

@@ -18,14 +18,15 @@ from robustboard.benchmark.plots.words import (
     NORMS,
     UNITS,
     absent_notes,
-    attack_words,
+    cell_words,
     is_suspect,
     mark_notes,
     marked,
     name_of,
     where,
 )
-from robustboard.benchmark.records import AttackBlock, CellResult
+from robustboard.benchmark.records import CellResult
+from robustboard.benchmark.report.board import Row
 
 BINS = 48
 _ROW = 0.42
@@ -68,29 +69,15 @@ def of_cell(cell: CellResult, suspect: bool = False) -> Distances:
 
 def picture(view: View) -> Picture:
     """The picture of a board, or of one row. Raises `InputError` where no minimum-norm attack was run."""
-    found: list[tuple[tuple[str, str], Distances]] = []
-    blocks: dict[tuple[str, str], AttackBlock] = {}
-    there = []
-    for row in view.rows:
-        names = set()
-        more = view.elsewhere(row) if view.scope == "model" else ()
-        for cell in [*view.cells(row), *more]:
-            if cell.attack.aim == "minimum" and cell.attack.name not in names:
-                names.add(cell.attack.name)
-                there.append(row)
-                blocks.setdefault(_sort(cell.attack), cell.attack)
-                found.append((_sort(cell.attack), of_cell(cell, is_suspect(row))))
+    found = [(row, cell) for row in view.rows for cell in _cells(view, row)]
     if not found:
         raise view.lacks(["cw", "jsma"])
-    order = [*view.board.attacks, *sorted({key[0] for key in blocks} - set(view.board.attacks))]
-    found.sort(key=lambda pair: (order.index(pair[0][0]), pair[0]))
-    notes = (
-        NOTE,
-        *(attack_words(blocks[key]) for key in dict.fromkeys(key for key, _ in found)),
-        *absent_notes(view.rows, there, ["cw", "jsma"]),
-        *mark_notes([row for row in view.rows if row in there]),
-    )
-    shown = [distances for _, distances in found]
+    order = list(dict.fromkeys([*view.board.attacks, *(cell.attack.name for _, cell in found)]))
+    found.sort(key=lambda pair: order.index(pair[1].attack.name))
+    there = [row for row in view.rows if any(row is owner for owner, _ in found)]
+    attacks = dict.fromkeys(cell_words([cell], view.board) for _, cell in found)
+    notes = (NOTE, *attacks, *absent_notes(view.rows, there, ["cw", "jsma"]), *mark_notes(there))
+    shown = [of_cell(cell, is_suspect(row)) for row, cell in found]
     model = name_of(view.row) if view.scope == "model" else ""
     about = About("Distances of minimum-norm attacks", where(view.board, [each.n for each in shown], model), notes)
     return Picture("distances", view.board.dataset, view.model, about, draw(shown, about))
@@ -150,6 +137,11 @@ def _edges(norm: Norm, end: float) -> Values:
     return np.arange(-1.0, end + 2 * pairs, 2 * pairs)
 
 
-def _sort(block: AttackBlock) -> tuple[str, str]:
-    """What makes two rows those of one attack: its name and all that it was run with."""
-    return block.name, attack_words(block)
+def _cells(view: View, row: Row) -> list[CellResult]:
+    """The row's cells of minimum-norm attacks; for a picture of one model those that only other boards have, too."""
+    cells = [*view.cells(row), *(view.elsewhere(row) if view.scope == "model" else ())]
+    named: dict[str, CellResult] = {}
+    for cell in cells:
+        if cell.attack.aim == "minimum":
+            named.setdefault(cell.attack.name, cell)
+    return list(named.values())

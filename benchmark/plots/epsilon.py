@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from robustboard.benchmark.plots.curves import Curve, draw, from_cells
 from robustboard.benchmark.plots.picture import About, Picture
 from robustboard.benchmark.plots.style import plain
 from robustboard.benchmark.plots.view import View
-from robustboard.benchmark.plots.words import BANDS, BOUND, attack_words, mark_notes, marked, name_of, where
-from robustboard.benchmark.records import AttackBlock, CellResult
+from robustboard.benchmark.plots.words import BANDS, BOUND, cell_words, mark_notes, marked, name_of, where
+from robustboard.benchmark.records import CellResult
 
 NOTE = (
     f"{BOUND} A curve falls where a candidate of the attack is nearest: exact for minimum-norm attacks; one that was run within "
@@ -19,34 +19,33 @@ NOTE = (
 )
 
 
-def curves_of(cells: Iterable[CellResult], elsewhere: Iterable[CellResult] = ()) -> list[tuple[Curve, AttackBlock]]:
-    """A curve an attack, and what the attack is: the cells take in those `elsewhere` that differ from them in ε alone;
-    minimum-norm attacks that are only `elsewhere` come after them."""
-    others, found = list(elsewhere), {}
-    for cell in cells:
-        found[cell.attack.name] = (_shown(cell, [cell, *_at_other_radii(cell, others)]), cell.attack)
+def cells_by_attack(cells: Iterable[CellResult], elsewhere: Iterable[CellResult] = ()) -> list[list[CellResult]]:
+    """The cells of each curve: each of `cells` with those `elsewhere` that differ from it in ε alone; minimum-norm attacks that
+    are only `elsewhere` come after them."""
+    others = list(elsewhere)
+    found = {cell.attack.name: [cell, *_at_other_radii(cell, others)] for cell in cells}
     for cell in others:
-        if cell.attack.aim == "minimum" and cell.attack.name not in found:
-            found[cell.attack.name] = (_shown(cell, [cell]), cell.attack)
+        if cell.attack.aim == "minimum":
+            found.setdefault(cell.attack.name, [cell])
     return list(found.values())
+
+
+def curve_of(cells: Sequence[CellResult]) -> Curve:
+    """The curve, its name marked where the attack failed on an example."""
+    broken = any(cell.outcome.upper_bound_only for cell in cells)
+    return replace(from_cells(cells), name=marked(plain(cells[0].attack.name), broken))
 
 
 def picture(view: View) -> Picture:
     """The picture of one model. Raises `InputError` where it has no cells."""
     row = view.row
-    curves = curves_of(view.cells(row), view.elsewhere(row))
-    if not curves:
+    found = cells_by_attack(view.cells(row), view.elsewhere(row))
+    if not found:
         raise view.lacks(["bim", "cw"])
-    notes = (NOTE, *(attack_words(block) for _, block in curves), *mark_notes([row]))
-    drawn = [curve for curve, _ in curves]
-    about = About("Robust accuracy against ε", where(view.board, [curve.n for curve in drawn], name_of(row)), notes)
-    return Picture("epsilon", view.board.dataset, row.model, about, draw(drawn, about))
-
-
-def _shown(cell: CellResult, cells: list[CellResult]) -> Curve:
-    """The curve, its name marked where an attack failed on an example."""
-    broken = any(each.outcome.upper_bound_only for each in cells)
-    return replace(from_cells(cells), name=marked(plain(cell.attack.name), broken))
+    curves = [curve_of(cells) for cells in found]
+    notes = (NOTE, *(cell_words(cells, view.board) for cells in found), *mark_notes([row]))
+    about = About("Robust accuracy against ε", where(view.board, [curve.n for curve in curves], name_of(row)), notes)
+    return Picture("epsilon", view.board.dataset, row.model, about, draw(curves, about))
 
 
 def _at_other_radii(cell: CellResult, others: Iterable[CellResult]) -> list[CellResult]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.plots.bench import sitting
-from robustboard.benchmark.plots.gallery import show
+from robustboard.benchmark.plots.images import largest_of, scaled, show
 from robustboard.benchmark.plots.picture import About, Picture, sheet
 from robustboard.benchmark.plots.style import SMALL, styled
 from robustboard.benchmark.plots.view import View
@@ -48,12 +47,6 @@ def first_filters(network: nn.Module, shape: tuple[int, int, int]) -> Filters | 
     return None
 
 
-def scaled(weights: Tensor) -> Tensor:
-    """½ + w / (2 max |w|) for each filter on its own: (M, C, h, w) in [0, 1]; ½ where all is 0."""
-    largest = weights.abs().flatten(1).amax(1)[:, None, None, None]
-    return 0.5 + weights / (2 * torch.where(largest > 0, largest, torch.ones_like(largest)))
-
-
 def picture(view: View) -> Picture:
     """The picture of one model. Raises `InputError` for a network that is not to be had, and for one without such a layer."""
     row, dataset = view.row, view.board.dataset
@@ -78,7 +71,7 @@ def draw(found: Filters, about: About) -> Figure:
     rows = -(-count // columns)
     figure = sheet(about, (7.0 / max(columns, 8) + 0.16) * rows)
     panels = figure.subplots(rows, max(columns, 8), squeeze=False)
-    images, largest = scaled(found.weights), found.weights.abs().flatten(1).amax(1).tolist()
+    images, largest = scaled(found.weights), largest_of(found.weights)
     for axes in panels.flat:
         axes.set_axis_off()
     for place, (image, size) in enumerate(zip(images, largest, strict=True)):

@@ -12,13 +12,14 @@ from torch import Tensor
 from robustboard.attacks.attack import logits_and_gradient
 from robustboard.attacks.losses import margin
 from robustboard.attacks.randomness import make_keys, normal
+from robustboard.benchmark.errors import ModelFaultError
+from robustboard.benchmark.judge import ask, first_line
 from robustboard.benchmark.plots.bench import Sitter, sitting
-from robustboard.benchmark.plots.filters import scaled
-from robustboard.benchmark.plots.gallery import first_of_each_class, row_of
+from robustboard.benchmark.plots.images import ROW_HEIGHT, first_of_each_class, largest_of, scaled, show_row
 from robustboard.benchmark.plots.picture import About, Picture, sheet
 from robustboard.benchmark.plots.style import styled
 from robustboard.benchmark.plots.view import View
-from robustboard.benchmark.plots.words import name_of, where
+from robustboard.benchmark.plots.words import class_name, name_of, where
 
 USUAL_N = 200
 SEED = 0
@@ -47,13 +48,14 @@ def noise(count: int, shape: tuple[int, ...], seed: int = SEED) -> Tensor:
 
 
 def of_images(sitter: Sitter, images: Tensor, classes: Tensor | None = None) -> Gradients:
-    """The margin's gradients for `classes` (M,), for None those that the model answers."""
+    """The margin's gradients for `classes` (M,), for None those that the model answers. Raises `ModelFaultError` for a model
+    that has none, or none that is finite."""
     images = images.to(sitter.device)
-    if classes is None:
-        with torch.no_grad():
-            classes = sitter.network(images).argmax(1)
-    asked = classes.to(sitter.device)
-    _, _, gradient = logits_and_gradient(sitter.network, images, lambda logits: margin(logits, asked))
+    asked = (ask(sitter.network, images).argmax(1) if classes is None else classes).to(sitter.device)
+    try:
+        _, _, gradient = logits_and_gradient(sitter.network, images, lambda logits: margin(logits, asked))
+    except Exception as trouble:
+        raise ModelFaultError(f"{sitter.name} has no gradient by its input: {first_line(trouble)}") from trouble
     return Gradients(images.cpu(), asked.tolist(), gradient.cpu())
 
 
@@ -67,16 +69,17 @@ def picture(view: View) -> Picture:
         on_noise = of_images(sitter, noise(len(chosen), tuple(examples.images.shape[1:])))
     place = f"{where(view.board, [], name_of(row))} · {len(chosen)} images and {len(chosen)} of noise"
     about = About("Input gradients", place, (NOTE, *view.notes()))
-    return Picture("gradients", dataset, row.model, about, draw(clean, on_noise, about))
+    return Picture("gradients", dataset, row.model, about, draw(dataset, clean, on_noise, about))
 
 
 @styled
-def draw(clean: Gradients, on_noise: Gradients, about: About) -> Figure:
+def draw(dataset: str, clean: Gradients, on_noise: Gradients, about: About) -> Figure:
     """Two rows of images, each with its row of gradients."""
-    figure = sheet(about, 0.88 * 4)
+    figure = sheet(about, 4 * ROW_HEIGHT)
     panels = figure.subplots(4, len(clean.classes), squeeze=False)
     for place, (shown, heading) in enumerate(((clean, "clean"), (on_noise, "noise"))):
-        largest = shown.gradients.abs().flatten(1).amax(1).tolist()
-        row_of(panels[2 * place], shown.images, [f"{label}" for label in shown.classes], heading)
-        row_of(panels[2 * place + 1], scaled(shown.gradients), [f"{size:.2g}" for size in largest], "gradient")
+        show_row(panels[2 * place], shown.images, [class_name(dataset, label) for label in shown.classes], heading)
+        show_row(
+            panels[2 * place + 1], scaled(shown.gradients), [f"{size:.2g}" for size in largest_of(shown.gradients)], "gradient"
+        )
     return figure

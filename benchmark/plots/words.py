@@ -8,19 +8,25 @@ from robustboard.attacks.attack import Norm
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.datasets import title
 from robustboard.benchmark.plots.style import SUSPECT, plain
-from robustboard.benchmark.records import AttackBlock
+from robustboard.benchmark.records import AttackBlock, CellResult
 from robustboard.benchmark.report.board import Board, Row
 
 NORMS: dict[Norm, str] = {"linf": "L∞", "l2": "L2", "l0": "L0"}
 UNITS: dict[Norm, str] = {"linf": "L∞ distance", "l2": "L2 distance", "l0": "features changed"}
 BANDS = "Bands and bars: Wilson's 95 % interval."
 BOUND = "Every robust accuracy is an upper bound: a stronger attack can only lower it."
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _MOST_MARKS = 6
 
 
 def percent(share: float) -> str:
     """ "98.9", in %."""
     return f"{100 * share:.1f}"
+
+
+def class_name(dataset: str, label: int) -> str:
+    """What people call a class: CIFAR-10's have names, the others are their numbers."""
+    return _CIFAR10[label] if dataset == "cifar10" and 0 <= label < len(_CIFAR10) else f"{label}"
 
 
 def is_suspect(row: Row) -> bool:
@@ -74,6 +80,14 @@ def attack_words(block: AttackBlock) -> str:
         return f"{head}; survivors of all others go to {plain(', '.join(stages), 200)}." if stages else f"{head}."
     values = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in block.params.items()]
     return f"{head}; {plain(', '.join(values), 400)}." if values else f"{head}."
+
+
+def cell_words(cells: Sequence[CellResult], board: Board) -> str:
+    """The attack of some cells, and the protocols of those that are not the board's."""
+    foreign = [cell.protocol for cell in cells if cell.protocol.name != board.protocol]
+    names = dict.fromkeys(f"{plain(protocol.name)} v{protocol.version}" for protocol in foreign)
+    also = f" {'Also' if len(foreign) < len(cells) else 'From'} protocol {', '.join(names)}." if names else ""
+    return f"{attack_words(cells[0].attack)}{also}"
 
 
 def budget(block: AttackBlock) -> str:
