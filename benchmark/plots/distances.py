@@ -102,7 +102,7 @@ def draw(shown: Sequence[Distances], about: About) -> Figure:
 
 
 def _panel(axes: Axes, rows: Sequence[Distances], names: Sequence[str]) -> None:
-    end = 1.05 * max([*(float(each.found.max()) for each in rows if len(each.found)), *(each.epsilon for each in rows)])
+    end = 1.05 * max([*(float(each.found.max()) for each in rows if len(each.found)), *(each.epsilon for each in rows)]) or 1.0
     edges = _edges(rows[0].norm, end)
     for place, each in enumerate(reversed(rows)):
         _hill(axes, each, place, edges)

@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from robustboard.benchmark.errors import InputError, suggest
-from robustboard.benchmark.plots.style import BODY, FAINT, HEADING, RC, SMALL, TEXT, wrapped
+from robustboard.benchmark.plots.style import BODY, FAINT, HEADING, MISSING_GLYPH, RC, SMALL, TEXT, wrapped
 
 Format = Literal["svg", "png"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -87,8 +87,8 @@ def rendered(picture: Picture, form: Format) -> bytes:
     target = io.BytesIO()
     metadata: dict[str, str | None] = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
     with mpl.rc_context({**RC, "svg.hashsalt": picture.name}), warnings.catch_warnings():
-        # The font lacks some of the world's letters: they are boxes in a PNG, and text in an SVG.
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message=MISSING_GLYPH)
+        _lay_out(picture.figure)
         picture.figure.savefig(target, format=form, metadata=metadata, facecolor="white")
     return target.getvalue()
 
@@ -126,6 +126,17 @@ def file_name(text: str) -> str:
         return text
     harmless = re.sub(r"[^A-Za-z0-9_]+", "_", text)[:60].strip("_")
     return f"{harmless or 'model'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay the figure out once: every further time would move the axes a little. The solver's last digits are not the same
+    every time, and SVG's ids are made of them: they are left out."""
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(edge, 6) for edge in axes.get_position(original=True).bounds])  # type: ignore[arg-type]
 
 
 def _height(size: float) -> float:

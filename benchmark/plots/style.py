@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -63,6 +64,8 @@ RC: dict[Any, Any] = {
     "text.usetex": False,
 }
 """Set while a picture is drawn and while it is saved. SVG keeps text as text; a "$" in a name is a "$"."""
+MISSING_GLYPH = r"Glyph .* missing from font"
+"""matplotlib's warning: the font lacks some of the world's letters. They are boxes in a PNG, and text in an SVG."""
 styled = mpl.rc_context(RC)
 """Decorates a function that draws."""
 
@@ -111,7 +114,11 @@ def text_width(text: str, size: float = BODY) -> float:
 
 @cache
 def _inches(text: str, size: float) -> float:
-    width, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(family="DejaVu Sans", size=size), ismath=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=MISSING_GLYPH)
+        width, _, _ = text_to_path.get_text_width_height_descent(
+            text, FontProperties(family="DejaVu Sans", size=size), ismath=False
+        )
     # Drawn letters are set to whole dots, which takes a little more.
     return 1.05 * width / 72
 

@@ -21,13 +21,14 @@ from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.statistics import wilson
 
 HALF = 0.5
+SHORT_DASHES = (0, (1.2, 1.2))
 NOTE = (
     "Covered: confidence above the threshold t. Success: right and covered on clean images; failure: wrong and covered "
     "under attack; t falls from 1 along the curve, and where both rise it goes right first. Dot: t = ½, with Wilson's 95 % "
     "intervals. Solid: t ≥ ½, where a softmax that is sure of a wrong class errs, so that the most confident error is the "
-    "worst. Dashed, below ½: the failures found, a lower bound; dotted: those and all that was not fooled, an upper bound. "
-    "Sigmoid heads are dashed throughout, because their confidences do not sum to 1. Area: under the curve found, its end "
-    "prolonged to a failure of 100 %; high is good, and a stronger attack can only lower it."
+    "worst. Below ½, long dashes: the failures found, a lower bound; short dashes: those and all that was not fooled, an "
+    "upper bound. Sigmoid heads are dashed throughout, because their confidences do not sum to 1. Area: under the curve "
+    "found, its end prolonged to a failure of 100 %; high is good, and a stronger attack can only lower it."
 )
 
 
@@ -50,10 +51,8 @@ class SuccessFail:
     @property
     def area(self) -> float:
         """Under the staircase, which goes right before it goes up, and on at its last height to a failure of 1."""
-        widths = np.diff(self.failure, prepend=0) / self.n
-        before = np.concatenate([[0], self.success[:-1]]) / self.n
-        last_failure, last_success = (int(counts[-1]) / self.n for counts in (self.failure, self.success))
-        return float((widths * before).sum() + (1 - last_failure) * last_success)
+        failure, success = (np.append(0, counts) / self.n for counts in (self.failure, self.success))
+        return float((np.diff(failure) * success[:-1]).sum() + (1 - failure[-1]) * success[-1])
 
     def at_half(self) -> tuple[int, int]:
         """Successes and failures at t = ½: what has a confidence above it."""
@@ -136,7 +135,7 @@ def _panel(axes: Axes, curve: SuccessFail) -> None:
     axes.plot(x[split:], y[split:], color=COLOURS[0], linestyle="--")
     if not curve.sigmoid:
         beyond = np.append(x[split], np.minimum(x[split:] + curve.unfooled / curve.n, 1))
-        axes.plot(beyond, np.append(y[split], y[split:]), color=COLOURS[1], linestyle=":")
+        axes.plot(beyond, np.append(y[split], y[split:]), color=COLOURS[1], linestyle=SHORT_DASHES)
     success, failure = curve.at_half()
     axes.errorbar(
         [failure / curve.n],
@@ -175,7 +174,7 @@ def _keys() -> tuple[list[Line2D], list[str]]:
     looks: list[dict[str, Any]] = [
         {"color": COLOURS[0], "linestyle": "-"},
         {"color": COLOURS[0], "linestyle": "--"},
-        {"color": COLOURS[1], "linestyle": ":"},
+        {"color": COLOURS[1], "linestyle": SHORT_DASHES},
         {"color": COLOURS[3], "linestyle": "none", "marker": "o"},
     ]
     return [Line2D([], [], **look) for look in looks], ["t ≥ ½", "found, a lower bound", "an upper bound", "t = ½"]
