@@ -15,7 +15,7 @@ from robustboard.attacks.attack import Norm
 from robustboard.benchmark.plots.bands import Values, bars
 from robustboard.benchmark.plots.picture import WIDTH, About, Picture, sheet
 from robustboard.benchmark.plots.placing import place_labels
-from robustboard.benchmark.plots.style import COLOURS, FAINT, SMALL, TEXT, plain, styled
+from robustboard.benchmark.plots.style import COLOURS, FAINT, SMALL, TEXT, fitted, styled, text_width
 from robustboard.benchmark.plots.view import View
 from robustboard.benchmark.plots.words import BANDS, BOUND, NORMS, absent_notes, is_suspect, mark_notes, marked, where
 from robustboard.benchmark.report.board import Row
@@ -23,6 +23,7 @@ from robustboard.benchmark.report.tables import CASCADE_OF
 
 HEIGHT, KEY_LINE, KEY_COLUMNS = 3.4, 0.16, 2
 """Inches of a panel and of a line of the key below."""
+FIGURE_SPACE = "\u2007"
 LARGEST = 260.0
 """Square points that the largest model's disc takes."""
 NOTE = (
@@ -96,8 +97,8 @@ def draw(panels: dict[Norm, list[Point]], about: About) -> Figure:
     models = list(dict.fromkeys(point.model for points in panels.values() for point in points))
     numbers = {model: f"{place}" for place, model in enumerate(models, 1)}
     lines = -(-len(models) // KEY_COLUMNS)
-    figure = sheet(about, HEIGHT + lines * KEY_LINE)
-    grid = figure.add_gridspec(2, len(panels), height_ratios=[HEIGHT, lines * KEY_LINE])
+    figure = sheet(about, HEIGHT + lines * KEY_LINE + 0.15)
+    grid = figure.add_gridspec(2, len(panels), height_ratios=[HEIGHT, lines * KEY_LINE + 0.15])
     everyone = [point for points in panels.values() for point in points]
     for column, (norm, points) in enumerate(panels.items()):
         axes = figure.add_subplot(grid[0, column])
@@ -153,7 +154,9 @@ def _key(axes: Axes, points: dict[str, Point], numbers: dict[str, str], lines: i
     """Number, name, parameters of every model, in columns."""
     axes.set_axis_off()
     for place, (model, point) in enumerate(points.items()):
-        text = f"{numbers[model]}  {marked(plain(model, 36), point.suspect)}  ({point.parameters:,})"
+        size = f"  ({point.parameters:,})"
+        name = fitted(model, WIDTH / KEY_COLUMNS - 0.8 - text_width(size, SMALL), SMALL)
+        text = f"{numbers[model].rjust(2, FIGURE_SPACE)}  {marked(name, point.suspect)}{size}"
         corner = (place // lines / KEY_COLUMNS, 1.0)
         down = (0, -72 * KEY_LINE * (place % lines))
         axes.annotate(text, corner, down, "axes fraction", "offset points", size=SMALL, va="top", color=TEXT)

@@ -14,6 +14,8 @@ Pair = tuple[float, float]
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top, in points."""
 DIRECTIONS, RINGS, FIRST, STEP = 16, 14, 8.0, 6.0
+FORBIDDEN, SPARED = 1000.0, 30.0
+"""What it costs, in points, to cover another label, and to cover a disc or a bar."""
 
 
 def place_labels(axes: Axes, spots: Sequence[Pair], labels: Sequence[str], inches: Pair, taken: Sequence[Box]) -> None:
@@ -35,18 +37,20 @@ def place_labels(axes: Axes, spots: Sequence[Pair], labels: Sequence[str], inche
 
 
 def shifts(points: Sequence[Pair], sizes: Sequence[Pair], bounds: Box, taken: Sequence[Box]) -> list[Pair]:
-    """How far from its point the middle of each label goes: the nearest place tried that covers no point, nothing `taken` and
-    no label placed before it and lies within `bounds`; where there is none, the last one tried. All in points."""
-    occupied = [*taken, *(_box(point, (4.0, 4.0)) for point in points)]
+    """How far from its point the middle of each label goes: to the nearest place that covers no point and no label placed before
+    it and lies within `bounds`, farther away where that spares what is `taken`. All in points."""
+    occupied = [_box(point, (4.0, 4.0)) for point in points]
     chosen = []
-    for (x, y), size in zip(points, sizes, strict=True):
-        shift, box = (0.0, 0.0), _box((x, y), size)
-        for shift in _around():
-            box = _box((x + shift[0], y + shift[1]), size)
-            if _within(box, bounds) and not any(_overlap(box, other) for other in occupied):
-                break
-        occupied.append(box)
-        chosen.append(shift)
+    for point, size in zip(points, sizes, strict=True):
+
+        def cost(shift: Pair, at: Pair = point, size: Pair = size) -> float:
+            box = _box((at[0] + shift[0], at[1] + shift[1]), size)
+            forbidden = (not _within(box, bounds)) + sum(_overlap(box, other) for other in occupied)
+            return float(np.hypot(*shift)) + FORBIDDEN * forbidden + SPARED * sum(_overlap(box, other) for other in taken)
+
+        best = min(_around(), key=cost)
+        occupied.append(_box((point[0] + best[0], point[1] + best[1]), size))
+        chosen.append(best)
     return chosen
 
 

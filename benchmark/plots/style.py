@@ -95,6 +95,14 @@ def plain(text: str, longest: int = LONGEST_NAME) -> str:
     return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
 
 
+def fitted(text: str, width: float, size: float, longest: int = LONGEST_NAME) -> str:
+    """The name as `plain` has it, its middle left out until it is no wider than `width` inches at `size` points."""
+    shown = plain(text, longest)
+    while len(shown) > 5 and _inches(shown, size) > width:
+        shown = plain(text, len(shown) - 1)
+    return shown
+
+
 def wrapped(text: str, width: float, size: float) -> list[str]:
     """`text` in lines no wider than `width` inches at `size` points; a longer word has a line of its own."""
     lines = [""]

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from robustboard.benchmark.plots.bands import Counts, Values, bars
-from robustboard.benchmark.plots.picture import About, Picture, sheet
-from robustboard.benchmark.plots.style import COLOURS, SMALL, legend, plain, styled
+from robustboard.benchmark.plots.picture import WIDTH, About, Picture, sheet
+from robustboard.benchmark.plots.style import BODY, COLOURS, SMALL, fitted, legend, styled
 from robustboard.benchmark.plots.view import View
 from robustboard.benchmark.plots.words import absent_notes, attack_words, is_suspect, mark_notes, marked, name_of, percent, where
 from robustboard.benchmark.records import CellResult
@@ -104,7 +104,7 @@ def draw(curves: Sequence[SuccessFail], about: About) -> Figure:
     figure = sheet(about, 3.9 if columns == 1 else 3.0 * rows)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes, curve in zip(panels.flat, curves, strict=False):
-        _panel(axes, curve)
+        _panel(axes, curve, (WIDTH - 1) / columns)
     for axes in panels.flat[len(curves) :]:
         axes.set_axis_off()
     for axes in panels[:, 0]:
@@ -127,7 +127,7 @@ def summary(curve: SuccessFail) -> str:
     )
 
 
-def _panel(axes: Axes, curve: SuccessFail) -> None:
+def _panel(axes: Axes, curve: SuccessFail, width: float) -> None:
     sure = int((curve.thresholds > HALF).sum())
     x, y = _staircase(curve.failure / curve.n, curve.success / curve.n)
     split = 0 if curve.sigmoid else 2 * sure
@@ -149,7 +149,7 @@ def _panel(axes: Axes, curve: SuccessFail) -> None:
         zorder=3,
     )
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set_title(marked(plain(curve.model, 28), curve.suspect), pad=4 + 4 * 1.3 * SMALL)
+    axes.set_title(marked(fitted(curve.model, width - 0.25, 1.12 * BODY), curve.suspect), pad=4 + 4 * 1.3 * SMALL)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.annotate(summary(curve), (0, 1), (0, 3), "axes fraction", "offset points", size=SMALL, va="bottom", linespacing=1.25)

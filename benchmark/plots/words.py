@@ -61,7 +61,7 @@ def mark_notes(rows: Sequence[Row]) -> tuple[str, ...]:
         if reasons:
             found.append(f"{SUSPECT} {plain(row.model)}: {plain('; '.join(reasons), 300)}.")
     more = len(found) - _MOST_MARKS
-    return (*found[:_MOST_MARKS], *([f"{SUSPECT} {more} more rows are marked: see the table."] if more > 0 else []))
+    return (*found[:_MOST_MARKS], *([f"{SUSPECT} {more} more marked: see the table."] if more > 0 else []))
 
 
 def absent_notes(rows: Sequence[Row], shown: Sequence[Row], what: Sequence[str]) -> tuple[str, ...]:
