@@ -17,7 +17,17 @@ from robustboard.benchmark.plots.picture import WIDTH, About, Picture, sheet
 from robustboard.benchmark.plots.placing import place_labels
 from robustboard.benchmark.plots.style import COLOURS, FAINT, SMALL, TEXT, fitted, styled, text_width
 from robustboard.benchmark.plots.view import View
-from robustboard.benchmark.plots.words import BANDS, BOUND, NORMS, absent_notes, is_suspect, mark_notes, marked, where
+from robustboard.benchmark.plots.words import (
+    BANDS,
+    BOUND,
+    NORMS,
+    absent_notes,
+    attack_words,
+    is_suspect,
+    mark_notes,
+    marked,
+    where,
+)
 from robustboard.benchmark.report.board import Row
 from robustboard.benchmark.report.tables import CASCADE_OF
 
@@ -79,13 +89,8 @@ def picture(view: View) -> Picture:
     shown = [row for row in view.rows if row.model in names]
     cells = [cell for row in shown for cell in row.cells.values()]
     budgets = " · ".join(f"{NORMS[norm]} ε = {next(c.attack.eps for c in cells if c.attack.norm == norm):.4g}" for norm in panels)
-    joined = sorted({cell.attack.name for cell in cells if cell.attack.norm in panels})
-    notes = (
-        NOTE,
-        f"Joined where they ran: {', '.join(joined)}.",
-        *absent_notes(view.rows, shown, ["bim", "cw"]),
-        *mark_notes(shown),
-    )
+    joined = dict.fromkeys(attack_words(cell.attack) for cell in cells if cell.attack.norm in panels)
+    notes = (NOTE, "Joined where they ran:", *joined, *absent_notes(view.rows, shown, ["bim", "cw"]), *mark_notes(shown))
     place = f"{where(view.board, [point.n for points in panels.values() for point in points])} · {budgets}"
     about = About("Clean against robust accuracy", place, notes)
     return Picture("clean_robust", view.board.dataset, "", about, draw(panels, about))

@@ -37,7 +37,8 @@ class About:
     @property
     def caption(self) -> str:
         """All of it as one text."""
-        return " ".join(part if part.endswith((".", "▲")) else f"{part}." for part in (self.heading, self.where, *self.notes))
+        parts = (self.heading, self.where, *self.notes)
+        return " ".join(part if part.endswith((".", ":", "▲")) else f"{part}." for part in parts)
 
 
 @dataclass(frozen=True)
