@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from robustboard.benchmark.commands import comparing, diagnosing, grading, making, reading, training, verifying
+from robustboard.benchmark.commands import comparing, diagnosing, grading, making, plotting, reading, training, verifying
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.models.registry import RegistryError
@@ -50,6 +50,7 @@ for command in (
     comparing.ranks_command,
     reading.ablation_command,
     reading.claims_command,
+    plotting.plot_command,
     reading.models_command,
     reading.attacks_command,
     reading.protocols_command,

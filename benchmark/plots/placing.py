@@ -1,0 +1,73 @@
+"""Labels beside points, so that none covers another: places are tried around each point, from near to far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from robustboard.benchmark.plots.style import FAINT, SMALL, TEXT, text_width
+
+Pair = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top, in points."""
+DIRECTIONS, RINGS, FIRST, STEP = 16, 14, 8.0, 6.0
+FORBIDDEN, SPARED = 1000.0, 30.0
+"""What it costs, in points, to cover another label, and to cover a disc or a bar."""
+
+
+def place_labels(axes: Axes, spots: Sequence[Pair], labels: Sequence[str], inches: Pair, taken: Sequence[Box]) -> None:
+    """Write each label beside its spot (in the axes' units), with a thin line to it, off what is `taken` (boxes in the axes'
+    units). `inches`: about how wide and high the axes will be; their limits must be set."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    width, height = 72 * inches[0], 72 * inches[1]
+
+    def in_points(x: float, y: float) -> Pair:
+        return (x - left) / (right - left) * width, (y - bottom) / (top - bottom) * height
+
+    boxes = [(*in_points(box[0], box[1]), *in_points(box[2], box[3])) for box in taken]
+    sizes = [(72 * text_width(label, SMALL) + 2, SMALL + 2) for label in labels]
+    found = shifts([in_points(*spot) for spot in spots], sizes, (0.0, 0.0, width, height), boxes)
+    for spot, shift, label in zip(spots, found, labels, strict=True):
+        line: dict[str, Any] = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
+        look: dict[str, Any] = {"size": SMALL, "color": TEXT, "ha": "center", "va": "center", "zorder": 4}
+        axes.annotate(label, spot, shift, textcoords="offset points", arrowprops=line, **look)
+
+
+def shifts(points: Sequence[Pair], sizes: Sequence[Pair], bounds: Box, taken: Sequence[Box]) -> list[Pair]:
+    """How far from its point the middle of each label goes: to the nearest place that covers no point and no label placed before
+    it and lies within `bounds`, farther away where that spares what is `taken`. All in points."""
+    occupied = [_box(point, (4.0, 4.0)) for point in points]
+    chosen = []
+    for point, size in zip(points, sizes, strict=True):
+
+        def cost(shift: Pair, at: Pair = point, size: Pair = size) -> float:
+            box = _box((at[0] + shift[0], at[1] + shift[1]), size)
+            forbidden = (not _within(box, bounds)) + sum(_overlap(box, other) for other in occupied)
+            return float(np.hypot(*shift)) + FORBIDDEN * forbidden + SPARED * sum(_overlap(box, other) for other in taken)
+
+        best = min(_around(), key=cost)
+        occupied.append(_box((point[0] + best[0], point[1] + best[1]), size))
+        chosen.append(best)
+    return chosen
+
+
+def _around() -> Iterator[Pair]:
+    for ring in range(RINGS):
+        for angle in np.linspace(np.pi / 2, np.pi / 2 + 2 * np.pi, DIRECTIONS, endpoint=False):
+            radius = FIRST + ring * STEP
+            yield float(radius * np.cos(angle)), float(radius * np.sin(angle))
+
+
+def _box(middle: Pair, size: Pair) -> Box:
+    return middle[0] - size[0] / 2, middle[1] - size[1] / 2, middle[0] + size[0] / 2, middle[1] + size[1] / 2
+
+
+def _within(box: Box, bounds: Box) -> bool:
+    return box[0] >= bounds[0] and box[1] >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

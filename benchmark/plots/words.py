@@ -1,0 +1,95 @@
+"""What pictures say about their numbers: where they come from, the attacks with every parameter, the marks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from robustboard.attacks.attack import Norm
+from robustboard.benchmark.cascade import CASCADES
+from robustboard.benchmark.datasets import title
+from robustboard.benchmark.plots.style import SUSPECT, plain
+from robustboard.benchmark.records import AttackBlock, CellResult
+from robustboard.benchmark.report.board import Board, Row
+
+NORMS: dict[Norm, str] = {"linf": "L∞", "l2": "L2", "l0": "L0"}
+UNITS: dict[Norm, str] = {"linf": "L∞ distance", "l2": "L2 distance", "l0": "features changed"}
+BANDS = "Bands and bars: Wilson's 95 % interval."
+BOUND = "Every robust accuracy is an upper bound: a stronger attack can only lower it."
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_MOST_MARKS = 6
+
+
+def percent(share: float) -> str:
+    """ "98.9", in %."""
+    return f"{100 * share:.1f}"
+
+
+def class_name(dataset: str, label: int) -> str:
+    """What people call a class: CIFAR-10's have names, the others are their numbers."""
+    return _CIFAR10[label] if dataset == "cifar10" and 0 <= label < len(_CIFAR10) else f"{label}"
+
+
+def is_suspect(row: Row) -> bool:
+    """Whether the row's numbers are to be distrusted, for any reason."""
+    return bool(row.marks or row.missing)
+
+
+def name_of(row: Row) -> str:
+    """The model's name, marked where the row is."""
+    return marked(plain(row.model), is_suspect(row))
+
+
+def marked(name: str, suspect: bool) -> str:
+    """The name, with ▲ where it is `suspect`."""
+    return f"{name} {SUSPECT}" if suspect else name
+
+
+def where(board: Board, sizes: Iterable[int], model: str = "") -> str:
+    """ "MNIST · relu · protocol standard v4 · n = 1000", or the range of `sizes`."""
+    parts = [title(board.dataset), *([model] if model else []), f"protocol {plain(board.protocol)} v{board.version}"]
+    found = sorted(set(sizes))
+    if found:
+        parts.append(f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]} to {found[-1]}")
+    return " · ".join(parts)
+
+
+def mark_notes(rows: Sequence[Row]) -> tuple[str, ...]:
+    """One sentence a marked row, why it is; of many the first six and how many more there are."""
+    found = []
+    for row in rows:
+        reasons = [*row.marks, *([f"{', '.join(row.missing)} not run yet"] if row.missing else [])]
+        if reasons:
+            found.append(f"{SUSPECT} {plain(row.model)}: {plain('; '.join(reasons), 300)}.")
+    more = len(found) - _MOST_MARKS
+    return (*found[:_MOST_MARKS], *([f"{SUSPECT} {more} more marked: see the table."] if more > 0 else []))
+
+
+def absent_notes(rows: Sequence[Row], shown: Sequence[Row], what: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on the rows that are not `shown`, because they have no cell of any of `what`; none where all are."""
+    gone = [plain(row.model) for row in rows if row not in shown]
+    more = f" and {len(gone) - _MOST_MARKS} more" if len(gone) > _MOST_MARKS else ""
+    return (f"Not shown, no cell of {' or '.join(what)}: {', '.join(gone[:_MOST_MARKS])}{more}.",) if gone else ()
+
+
+def attack_words(block: AttackBlock) -> str:
+    """ "bim (version 1): L∞ ε = 0.2; loss margin, steps 40, step 0.03333"; of a cascade its stages."""
+    whose = "" if block.implementation == "robustboard" else f" of {plain(block.implementation)}"
+    head = f"{plain(block.name)}{whose} (version {block.version}): {budget(block)}"
+    if block.name in CASCADES:
+        stages = [str(value).partition(":")[0] for value in block.params.values()]
+        return f"{head}; survivors of all others go to {plain(', '.join(stages), 200)}." if stages else f"{head}."
+    values = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in block.params.items()]
+    return f"{head}; {plain(', '.join(values), 400)}." if values else f"{head}."
+
+
+def cell_words(cells: Sequence[CellResult], board: Board) -> str:
+    """The attack of some cells, and the protocols of those that are not the board's."""
+    foreign = [cell.protocol for cell in cells if cell.protocol.name != board.protocol]
+    names = dict.fromkeys(f"{plain(protocol.name)} v{protocol.version}" for protocol in foreign)
+    also = f" {'Also' if len(foreign) < len(cells) else 'From'} protocol {', '.join(names)}." if names else ""
+    return f"{attack_words(cells[0].attack)}{also}"
+
+
+def budget(block: AttackBlock) -> str:
+    """ "L∞ ε = 0.2", or for L0 "L0 ≤ 9 features"."""
+    return f"L0 ≤ {block.eps:g} features" if block.norm == "l0" else f"{NORMS[block.norm]} ε = {block.eps:.4g}"
