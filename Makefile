@@ -39,14 +39,14 @@ train: $(READY)
 # The committed boards: runs what is missing of the protocols, then renders leaderboards/*.md and the README's tables.
 leaderboards: $(READY)
 	$(BIN)/robustboard run --protocol distances --quiet --out leaderboards
-	$(BIN)/robustboard report leaderboards/distances --write leaderboards/distances.md
 	$(BIN)/robustboard run --protocol standard --quiet
 	$(BIN)/robustboard certify '*' --method interval --quiet
 	$(BIN)/robustboard run $(EXACT) --dataset mnist --models relu-mlp_32-fast_at \
 		--attacks fgsm,bim,max_confidence,pgd,worst_case --quiet
 	$(BIN)/robustboard certify mnist/relu-mlp_32-fast_at --method exact $(EXACT) --quiet
 	$(BIN)/robustboard report leaderboards/exact --write leaderboards/exact/standard@eps-0.1/tables.md
-	$(BIN)/robustboard report leaderboards/results --into leaderboards/README.md --into README.md
+	$(BIN)/robustboard report leaderboards/distances --known leaderboards/results --write leaderboards/distances.md
+	$(BIN)/robustboard report leaderboards/results --known leaderboards/distances --into leaderboards/README.md --into README.md
 
 # Ours and each library's attacks in turn: wants an idle machine.
 peers: $(READY)

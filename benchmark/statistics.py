@@ -57,6 +57,13 @@ def paired_difference(a: Sequence[int], b: Sequence[int]) -> PairedDifference:
     )
 
 
+def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
+    """Which of several hypotheses fall at `level` together, after the step-down correction of Holm (1979)."""
+    from statsmodels.stats.multitest import multipletests  # noqa: PLC0415  (its import takes a second, few need it)
+
+    return [bool(fallen) for fallen in multipletests(p_values, alpha=level, method="holm")[0]]
+
+
 def _joined(one: float, other: float, correlation: float) -> float:
     """The length of the sum of two error margins with this correlation."""
     return float(np.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2)))

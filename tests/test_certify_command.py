@@ -72,7 +72,7 @@ def test_what_is_proved_is_not_proved_again_and_other_questions_are(
     monkeypatch.setattr(protocols, "load_protocol", lambda name: replace(today, version=today.version + 1))
     assert command(*words)[0] == 0
     monkeypatch.undo()
-    monkeypatch.setattr(methods, "VERSION", methods.VERSION + 1)
+    monkeypatch.setattr(methods, "VERSIONS", {**methods.VERSIONS, "interval": methods.VERSIONS["interval"] + 1})
     assert command(*words)[0] == 0
     again = certificate(tmp_path, "relu", "interval")
     assert again.identity != first.identity

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from robustboard.benchmark.statistics import differs_from, is_chance, paired_difference, wilson
+from robustboard.benchmark.statistics import differs_from, holm, is_chance, paired_difference, wilson
 
 PATIENT = settings(deadline=None)  # a busy machine is no bug
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -131,3 +131,12 @@ def test_the_paired_interval_is_newcombes_method_10_and_not_his_8th() -> None:
     found = paired_difference(b, a)
     assert found.difference == pytest.approx(0.2)
     assert (found.low, found.high) == (pytest.approx(0.0562, abs=3e-4), pytest.approx(0.3290, abs=3e-4))
+
+
+@PATIENT
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_between_bonferroni_and_no_correction(p_values: list[float]) -> None:
+    fallen = holm(p_values)
+    for p, fell in zip(p_values, fallen, strict=True):
+        assert fell or p > 0.05 / len(p_values)
+        assert not fell or p <= 0.05

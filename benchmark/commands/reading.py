@@ -25,9 +25,17 @@ from robustboard.models import registry
 @click.option("--format", "style", type=click.Choice(["terminal", "markdown"]), default="terminal", show_default=True)
 @click.option("--write", type=click.Path(path_type=Path), help="Also write the tables as Markdown to this file.")
 @click.option("--into", multiple=True, type=click.Path(path_type=Path), help="Also put them between the marks of this file.")
-def report_command(folders: tuple[Path, ...], style: str, write: Path | None, into: tuple[Path, ...]) -> None:
+@click.option(
+    "--known",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Tell optimality against the distances below this folder, too.",
+)
+def report_command(
+    folders: tuple[Path, ...], style: str, write: Path | None, into: tuple[Path, ...], known: tuple[Path, ...]
+) -> None:
     """Render the results below FOLDERS as tables."""
-    published = publish(list(folders), style, write, into)
+    published = publish(list(folders), style, write, into, known)
     say_troubles(published)
     print(published.text)
 

@@ -11,13 +11,20 @@ from tabulate import tabulate
 
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, Row
-from robustboard.benchmark.report.tables import attack_cell, escaped, median_cell, share, worst_cell
-from robustboard.benchmark.statistics import wilson
+from robustboard.benchmark.report.tables import (
+    attack_cell,
+    escaped,
+    failure_cell,
+    failures_at_half,
+    median_cell,
+    share,
+    worst_cell,
+)
+from robustboard.benchmark.statistics import holm, wilson
 from robustboard.models.plan import ABLATIONS, MNIST_BASES, SEEDS, SIZES
 
 Rows = Mapping[str, Row]
 """The rows of a data set's board by the model's name."""
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -134,17 +141,13 @@ def negatives_resist_confidence(rows: Rows) -> Answer:
     chosen = [row for name in ("relu", *names) if (row := rows.get(name)) is not None and "max_confidence" in row.cells]
     if len(chosen) < 2:
         return MISSING
-    figures = []
+    figures, failures = [], {}
     for row in chosen:
         cell = row.cells["max_confidence"]
         n, examples = cell.outcome.n, cell.per_example
         covered = sum(right and sure > 0.5 for right, sure in zip(examples.correct_clean, examples.clean_confidence, strict=True))
-        wrong = sum(
-            bool(fooled) and sure is not None and sure > 0.5
-            for fooled, sure in zip(examples.fooled, examples.confidence, strict=True)
-        )
-        figures.append([escaped(row.model), share(covered, n, wilson(covered, n)), share(wrong, n, wilson(wrong, n))])
-    failures = {row.model: float(line[2].split()[0]) for row, line in zip(chosen, figures, strict=True)}
+        figures.append([escaped(row.model), share(covered, n, wilson(covered, n)), failure_cell(cell)])
+        failures[row.model] = 100 * failures_at_half(cell) / n
     best = min(failures, key=lambda name: failures[name])
     verdict = (
         f"The fewest confident errors has {best}, {failures[best]:.1f} %, against {failures['relu']:.1f} % of relu; what its "
@@ -186,16 +189,6 @@ def seeds_agree(rows: Rows) -> Answer:
         figures.append([escaped(base), _range(clean, 1), _range(fgsm, 1), _range(medians, 3)])
     verdict = "The columns say how large a difference between two recipes must be before one run of each can tell them apart."
     return Answer(verdict, ["recipe, five seeds", "clean, %", "fgsm, %", "cw median L2"], figures)
-
-
-def holm(p_values: Sequence[float]) -> list[bool]:
-    """Which hypotheses fall at 5 % after Holm's (1979) step-down correction."""
-    fallen = [False] * len(p_values)
-    for rank, at in enumerate(np.argsort(p_values, kind="stable").tolist()):
-        if p_values[at] > LEVEL / (len(p_values) - rank):
-            break
-        fallen[at] = True
-    return fallen
 
 
 def _best(rows: Rows, attack: str) -> Row | None:

@@ -24,9 +24,12 @@ class Published:
     troubles: list[str]
 
 
-def publish(folders: Sequence[Path], style: str, write: Path | None = None, into: Sequence[Path] = ()) -> Published:
+def publish(
+    folders: Sequence[Path], style: str, write: Path | None = None, into: Sequence[Path] = (), known: Sequence[Path] = ()
+) -> Published:
     """Render everything readable below `folders`; `write` and `into` receive Markdown. Grades of the attacks' implementations
-    that are kept beside the results are named under the tables.
+    that are kept beside the results are named under the tables; distances of the cells below `known` are among those that
+    optimality is told against.
 
     Raises `InputError` when there is nothing to report.
     """
@@ -39,11 +42,12 @@ def publish(folders: Sequence[Path], style: str, write: Path | None = None, into
     except InputError as trouble:
         grades = []
         troubles.append(str(trouble))
+    others = [cell for folder in known for cell in read_folder(_there(folder))[0]]
     if write is not None:
-        write_atomically(write, render(boards, "markdown", grades))
+        write_atomically(write, render(boards, "markdown", grades, others))
     for path in into:
-        write_atomically(path, _between_marks(path, render(boards, "markdown", grades)))
-    return Published(render(boards, style, grades), troubles)
+        write_atomically(path, _between_marks(path, render(boards, "markdown", grades, others)))
+    return Published(render(boards, style, grades, others), troubles)
 
 
 def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:
@@ -51,9 +55,7 @@ def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:
     for a folder that is not there, and for cells that cannot stand in one table."""
     cells, troubles, manifests, certificates = [], [], [], []
     for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {folder}: name one that robustboard run wrote")
-        found, unread = read_folder(folder)
+        found, unread = read_folder(_there(folder))
         cells += found
         troubles += unread
         plans, unread = read_manifests(folder)
@@ -63,6 +65,12 @@ def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:
         certificates += proofs
         troubles += unread
     return make_boards(cells, manifests, certificates), troubles
+
+
+def _there(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: name one that robustboard run wrote")
+    return folder
 
 
 def _between_marks(path: Path, text: str) -> str:

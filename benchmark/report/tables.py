@@ -33,13 +33,13 @@ CERTIFIED = (
 GRADED = "Canaries: models with known answers, which an attack that can be believed passes, at its defaults or less. "
 
 
-def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = ()) -> str:
+def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> str:
     """All boards as text; `style` is "terminal" or "markdown". `grades` of the implementations that ran are each table's last
-    row."""
-    return "\n\n".join(_render_board(board, style, grades) for board in boards) + "\n"
+    row; the distances of `known` cells are among those that optimality is told against."""
+    return "\n\n".join(_render_board(board, style, grades, known) for board in boards) + "\n"
 
 
-def _render_board(board: Board, style: str, grades: Sequence[Grade]) -> str:
+def _render_board(board: Board, style: str, grades: Sequence[Grade], known: Sequence[CellResult]) -> str:
     markdown = style == "markdown"
     width = shutil.get_terminal_size((200, 50)).columns
     heading = f"{dataset_title(board.dataset)} · {board.title} · protocol {board.protocol} v{board.version}"
@@ -56,7 +56,7 @@ def _render_board(board: Board, style: str, grades: Sequence[Grade]) -> str:
         more = CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
         legend = LEGEND.replace("▲:", f"{more}▲:")
         lines += [legend if markdown else textwrap.fill(legend.replace("**", ""), width), ""]
-    lines += _optimality_lines(board, "github" if markdown else "simple")
+    lines += _optimality_lines(board, known, "github" if markdown else "simple")
     bullet = "- " if markdown else "  "
     lines += [f"{bullet}▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
     lines += [f"{bullet}▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
@@ -65,9 +65,9 @@ def _render_board(board: Board, style: str, grades: Sequence[Grade]) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _optimality_lines(board: Board, style: str) -> list[str]:
-    """A table of how near each minimum-norm attack comes to the best distances known, where rows have several."""
-    rows = {row.model: optimalities(row.cells) for row in board.rows}
+def _optimality_lines(board: Board, known: Sequence[CellResult], style: str) -> list[str]:
+    """A table of how near each minimum-norm attack comes to the best distances known, where there are several."""
+    rows = {row.model: optimalities(row.cells, known) for row in board.rows}
     names = [name for name in board.attacks if any(name in values for values in rows.values())]
     if not names:
         return []
@@ -80,7 +80,8 @@ def _optimality_lines(board: Board, style: str) -> list[str]:
         tabulate(cells, headers=["optimality in L2", *names], tablefmt=style, disable_numparse=True),
         "",
         "Optimality: 1 − (A − A*) / (c·ε₀ − A*), A the mean of min(distance, ε₀), A* that of the best of everything run, c the "
-        "clean accuracy, ε₀ the largest best distance. An attack that does nothing has 0.",
+        "clean accuracy, ε₀ the largest best distance, over the examples that several attacks looked at. An attack that does "
+        "nothing has 0.",
         "",
     ]
 
@@ -186,7 +187,7 @@ def _cells(row: Row, board: Board) -> list[str]:
     columns.append(worst_cell(row, "l2", _largest(board, "l2")))
     columns += [median_cell(row.cells.get(attack), 3) for attack in _of_kind(board, "cw")]
     columns += [median_cell(row.cells.get(attack), 0) for attack in _of_kind(board, "jsma")]
-    columns += [_failure_at_half(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
+    columns += [failure_cell(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
     seconds = sum(cell.cost.seconds / cell.outcome.n for cell in row.cells.values())
     return [*columns, f"{seconds:.3f}"]
 
@@ -249,10 +250,16 @@ def median_cell(cell: CellResult | None, digits: int) -> str:
     return f"≤ {text} ▲" if cell.outcome.upper_bound_only else text
 
 
-def _failure_at_half(cell: CellResult | None) -> str:
+def failures_at_half(cell: CellResult) -> int:
+    """How many examples ended wrong with a confidence above ½."""
+    rows = zip(cell.per_example.fooled, cell.per_example.confidence, strict=True)
+    return sum(bool(fooled) and confidence is not None and confidence > 0.5 for fooled, confidence in rows)
+
+
+def failure_cell(cell: CellResult | None) -> str:
+    """The share of those in % with its interval, ≥ and ▲ where it is no more than a bound."""
     if cell is None:
         return ABSENT
-    rows = zip(cell.per_example.fooled, cell.per_example.confidence, strict=True)
-    failures = sum(bool(fooled) and confidence is not None and confidence > 0.5 for fooled, confidence in rows)
+    failures = failures_at_half(cell)
     text = share(failures, cell.outcome.n, wilson(failures, cell.outcome.n))
     return f"≥ {text} ▲" if cell.outcome.upper_bound_only else text
