@@ -52,8 +52,7 @@ def is_finished(cell: Cell) -> bool:
     if there.identity != cell.identity:
         if there.protocol.name != cell.protocol.name or there.identity != cell.identity_under(there.protocol.version):
             return False
-        there = replace(there, identity=cell.identity, protocol=ProtocolBlock(cell.protocol.name, cell.protocol.version))
-        write_cell(there, cell.path)
+        there = _taken_over(there, cell)
     if not cell.attack.is_cascade:
         return True
     beside = {other.attack.name: other for other in fellows(cell)}
@@ -63,6 +62,20 @@ def is_finished(cell: Cell) -> bool:
     survivors = {index for index, right, fooled in rows if right and not fooled}
     newcomers = [other for name, other in beside.items() if name not in there.joined]
     return not survivors & {record.index for record in fooled_already(newcomers, sorted(survivors))}
+
+
+def _taken_over(there: CellResult, cell: Cell) -> CellResult:
+    """The result under the new version's identity, written; worst cases beside it that joined it know it by that from now on."""
+    newer = replace(there, identity=cell.identity, protocol=ProtocolBlock(cell.protocol.name, cell.protocol.version))
+    write_cell(newer, cell.path)
+    for path in (cell.path.with_stem(name) for name in CASCADES):
+        try:
+            worst = read_cell(path)
+        except InputError:
+            continue
+        if worst.joined.get(there.attack.name) == there.identity:
+            write_cell(replace(worst, joined={**worst.joined, there.attack.name: cell.identity}), path)
+    return newer
 
 
 def fellows(cell: Cell) -> list[CellResult]:

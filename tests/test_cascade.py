@@ -186,6 +186,18 @@ def test_a_cell_that_was_joined_and_changed_makes_the_worst_case_run_again(tmp_p
     assert (summary.evaluated, summary.reused) == (1, 2)
 
 
+def test_a_new_version_that_changes_nothing_runs_nothing_again_and_a_third_neither(tmp_path: Path) -> None:
+    evaluate(tmp_path)
+    before = cell(tmp_path, "worst_case")
+    for version in (2, 3):
+        summary = evaluate(tmp_path, PROTOCOL.replace("version = 1", f"version = {version}"))
+        assert (summary.evaluated, summary.reused) == (0, 3)
+    after = cell(tmp_path, "worst_case")
+    assert after.protocol.version == 3
+    assert after.per_example == before.per_example
+    assert after.joined == {name: cell(tmp_path, name).identity for name in ("fgsm", "bim")}
+
+
 def test_a_new_version_of_the_protocol_takes_over_what_it_left_alone(tmp_path: Path) -> None:
     evaluate(tmp_path)
     before = cell(tmp_path, "fgsm")
