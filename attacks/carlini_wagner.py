@@ -118,6 +118,7 @@ def _minimise(
     aim="minimum",
     version=4,
     source="Carlini & Wagner 2017, section VI-A, started by FMN (Pintor et al. 2021)",
+    neutral={"start_patience": 0},
 )
 def cw(
     model: Model,
@@ -131,6 +132,7 @@ def cw(
     start_restarts: int = 5,
     start_gamma: float = 0.5,
     start_norm: float = 8.0,
+    start_patience: int = 0,
     steps: int = 20,
     rate: float = 0.1,
     kappa: float = 0.0,
@@ -139,15 +141,16 @@ def cw(
     """Minimise ‖δ‖₂² + c · max(κ − margin, 0) by Adam from the best of `start_steps` of FMN, which goes
     towards each of the `start_classes` likeliest wrong classes, too, its norm at first `start_norm` and changing by
     `start_gamma` a step: from a norm too small, few steps do not reach the boundary of a robust network. All of it is walked
-    `start_restarts` times, after the first from random points.
+    `start_restarts` times, after the first from random points, or until `start_patience` walks, if not 0, brought an example no
+    nearer.
 
     At the smallest perturbation 2δ = c · ∇margin, so c is set to 2‖δ‖ / ‖∇margin‖ at an example's first success; then it
     falls by a tenth after each success and rises by a tenth after each failure, which keeps the iterate at the boundary.
     Before a first success it grows by half. The rate falls to a hundredth along a cosine. Returns the closest success,
     the start's included (`from_start` says where it was that one), or the image itself.
     """
-    walks = partial(fmn, steps=start_steps, classes=start_classes, restarts=start_restarts, gamma=start_gamma, kappa=kappa)
-    start = walks(model, images, labels, keys, initial_norm=start_norm, targets=targets)
+    walks = partial(fmn, steps=start_steps, classes=start_classes, restarts=start_restarts, patience=start_patience)
+    start = walks(model, images, labels, keys, gamma=start_gamma, initial_norm=start_norm, kappa=kappa, targets=targets)
     rows = torch.arange(len(images), device=images.device)
     begin = _look(model, start.images, labels, targets, kappa, with_gradient=False)
     smallest = Closest.nothing(images).joined(

@@ -28,6 +28,18 @@ class Closest:
         infinite = images.new_full((len(images),), torch.inf)
         return Closest(images.clone(), infinite, torch.zeros_like(infinite, dtype=torch.bool))
 
+    def select(self, rows: Tensor) -> Closest:
+        """Those of `rows` (n,)."""
+        return Closest(self.images[rows], self.distances[rows], self.decisive[rows])
+
+    def placed(self, rows: Tensor, newer: Closest) -> Closest:
+        """With `newer` (n) in the place of `rows` (n,)."""
+        return Closest(
+            self.images.index_copy(0, rows, newer.images),
+            self.distances.index_copy(0, rows, newer.distances),
+            self.decisive.index_copy(0, rows, newer.decisive),
+        )
+
     def joined(self, rows: Tensor, images: Tensor, distances: Tensor, found: Tensor, logits: Tensor, wanted: Tensor) -> Closest:
         """With the candidates of `rows` taken in where they are `found` and better. `wanted` is their success margin."""
         certain = found & is_decisive(logits, wanted)

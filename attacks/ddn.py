@@ -47,8 +47,8 @@ def ddn(
     `epsilon` is not used.
     """
 
-    def begin() -> Move:
-        allowed = images.new_full((len(images),), initial_norm)
+    def begin(origins: Tensor) -> Move:
+        allowed = origins.new_full((len(origins),), initial_norm)
 
         def move(look: Look) -> Tensor:
             nonlocal allowed
@@ -56,7 +56,7 @@ def ddn(
             swing = gamma * (final_share + (1 - final_share) * look.cosine)
             allowed = torch.where(look.found, torch.minimum(allowed, look.size) * (1 - swing), allowed * (1 + swing))
             length = projections.norms(change, "l2").clamp_min(1e-12)
-            return projections.box(images + change * projections.per_example(allowed / length, change))
+            return projections.box(origins + change * projections.per_example(allowed / length, change))
 
         return move
 

@@ -12,12 +12,14 @@ from robustboard.attacks.attack import Model, Proposal, register
 from robustboard.attacks.projections import BallNorm
 from robustboard.attacks.walks import Look, Move, Walks, walk
 
-NEUTRAL = {"restarts": 1, "kappa": 0.0}
+NEUTRAL = {"restarts": 1, "kappa": 0.0, "patience": 0}
 SOURCE = "Pintor et al. 2021, algorithm 1; margin loss, stretched to ε before the first success"
 
 
-def check_restarts(restarts: int, initial_norm: float) -> None:
-    """Refuse a ball that is none, and restarts that would all begin at the image."""
+def check_restarts(restarts: int, initial_norm: float, patience: int = 0) -> None:
+    """Refuse a ball that is none, restarts that would all begin at the image, and less than no patience."""
+    if patience < 0:
+        raise ValueError(f"patience is a number of walks, 0 for no end but the last, got {patience}")
     if restarts < 1 or initial_norm < 0:
         raise ValueError(f"restarts must be at least 1 and initial_norm at least 0, got {restarts} and {initial_norm:g}")
     if restarts > 1 and initial_norm == 0:
@@ -39,12 +41,14 @@ def fmn(
     classes: int = 0,
     restarts: int = 1,
     kappa: float = 0.0,
+    patience: int = 0,
     norm: BallNorm = "l2",
     targets: Tensor | None = None,
 ) -> Proposal:
     """δ ← Π(δ + α · g / ‖g‖₂) onto the ball of radius ε, which the model's own slope and then γ move; g the gradient of the
     margin, then in `classes` more walks that of Z_t − Z_y, t the likeliest wrong class, the next, …; and all of that
-    `restarts` times, after the first from a random point of the ball of `initial_norm`.
+    `restarts` times, after the first from a random point of the ball of `initial_norm`, until `patience` walks (0: any number)
+    brought an example no nearer.
 
     Until a first success ε is the distance at which the boundary would lie were the model linear, ‖δ‖ − f / ‖∇f‖ in the dual
     norm, times 1 + γ, and never less than before or than `initial_norm`, and δ is stretched to it: from beyond the boundary
@@ -54,12 +58,12 @@ def fmn(
     itself. A zero gradient is replaced by a random direction. `epsilon` is not used. Raises ValueError when restarts would all
     begin at the image.
     """
-    check_restarts(restarts, initial_norm)
+    check_restarts(restarts, initial_norm, patience)
     # No change in the box is larger, whatever a model promises whose slope is next to nothing.
     farthest = 1.0 if norm == "linf" else math.sqrt(images[0].numel())
 
-    def begin() -> Move:
-        best = images.new_full((len(images),), torch.inf)
+    def begin(origins: Tensor) -> Move:
+        best = origins.new_full((len(origins),), torch.inf)
         radius = torch.full_like(best, initial_norm)
 
         def move(look: Look) -> Tensor:
@@ -72,14 +76,14 @@ def fmn(
             reaching = torch.maximum(radius, straight) * (1 + gamma)
             grown = torch.where(torch.isfinite(best), radius * (1 + gamma * falling), reaching).clamp_max(farthest)
             radius = torch.where(look.found, shrunk, grown)
-            moved = images + look.change + rate * falling * look.direction
-            stretched = images + _stretched(moved - images, radius, norm)
+            moved = origins + look.change + rate * falling * look.direction
+            stretched = origins + _stretched(moved - origins, radius, norm)
             moved = torch.where(projections.per_example(torch.isfinite(best), moved), moved, stretched)
-            return projections.into_ball(moved, images, radius, norm)
+            return projections.into_ball(moved, origins, radius, norm)
 
         return move
 
-    return walk(model, images, labels, keys, targets, Walks(steps, classes, restarts, initial_norm, norm, kappa), begin)
+    return walk(model, images, labels, keys, targets, Walks(steps, classes, restarts, initial_norm, norm, kappa, patience), begin)
 
 
 def _stretched(change: Tensor, radius: Tensor, norm: BallNorm) -> Tensor:

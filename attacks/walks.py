@@ -38,7 +38,7 @@ Move = Callable[[Look], Tensor]
 class Walks:
     """How many and how far: `steps` each, one away from the label and one towards each of the `classes` likeliest wrong ones,
     all of it `restarts` times, after the first from a random point of the ball of `initial_norm` in `norm`. A success has a
-    margin of at least `kappa`."""
+    margin of at least `kappa`. An example that has one leaves after `patience` walks that brought it no nearer, if not 0."""
 
     steps: int
     classes: int
@@ -46,22 +46,43 @@ class Walks:
     initial_norm: float
     norm: projections.BallNorm
     kappa: float = 0.0
+    patience: int = 0
+
+
+NEARER = 0.999
+"""A walk has brought an example nearer when the distance fell to less than this share."""
 
 
 def walk(
-    model: Model, images: Tensor, labels: Tensor, keys: Tensor, targets: Tensor | None, walks: Walks, begin: Callable[[], Move]
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    keys: Tensor,
+    targets: Tensor | None,
+    walks: Walks,
+    begin: Callable[[Tensor], Move],
 ) -> Proposal:
-    """Every walk with a rule of its own from `begin`: the closest success of all, or the image itself.
+    """Every walk with a rule of its own from `begin`, which is told its images: the closest success of all, or the image itself.
 
     With `targets` only towards these.
     """
     closest = Closest.nothing(images)
+    taken, in_vain = torch.zeros_like(labels), torch.zeros_like(labels)
     goals = _goals(model, images, labels, 0 if targets is not None else walks.classes)
     for number, towards in enumerate(goals * walks.restarts):
-        seeds = keys if number == 0 else randomness.derive(keys, -number)
-        start = images if number < len(goals) else uniform_start(images, seeds, walks.initial_norm, walks.norm)
-        closest = _one(model, images, labels, targets, towards, seeds, start - images, closest, walks, begin())
-    return Proposal(closest.images, torch.full_like(labels, len(goals) * walks.restarts * walks.steps))
+        rows = ((in_vain < walks.patience) | (walks.patience == 0)).nonzero().squeeze(1)
+        if not len(rows):
+            break
+        origins, before = images[rows], closest.select(rows)
+        seeds = keys[rows] if number == 0 else randomness.derive(keys[rows], -number)
+        start = origins if number < len(goals) else uniform_start(origins, seeds, walks.initial_norm, walks.norm)
+        aims, ways = None if targets is None else targets[rows], None if towards is None else towards[rows]
+        after = _one(model, origins, labels[rows], aims, ways, seeds, start - origins, before, walks, begin(origins))
+        nearer = ~torch.isfinite(after.distances) | (after.distances < NEARER * before.distances)
+        in_vain[rows] = torch.where(nearer, 0, in_vain[rows] + 1)
+        taken[rows] += walks.steps
+        closest = closest.placed(rows, after)
+    return Proposal(closest.images, taken)
 
 
 def _goals(model: Model, images: Tensor, labels: Tensor, classes: int) -> list[Tensor | None]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robustboard.attacks.attack import logits_and_gradient
 from robustboard.attacks.losses import margin
 from robustboard.benchmark.datasets import CLASSES, Dataset, load_dataset
+from robustboard.benchmark.diagnose.behaviour import FEW, SLACK, change_when_alone, change_when_repeated
 from robustboard.benchmark.elsewhere import filled
 from robustboard.benchmark.errors import InputError, ModelFaultError
 from robustboard.benchmark.judge import ask, look_clean, prepared
@@ -67,10 +68,9 @@ def check(name: str, network: nn.Module, examples: Dataset) -> None:
             )
     if is_chance(right, len(labels), CLASSES):
         raise ModelFaultError(f"{name} is right on {right} of {len(labels)} images, no better than chance")
-    if not torch.equal(answers, ask(network, images)):
+    if change_when_repeated(network, images, passes=2) > 0:
         raise ModelFaultError(f"{name} answers the same images differently a second time: it cannot be attacked repeatably")
-    alone = torch.cat([ask(network, image[None]) for image in images[:16]])
-    if float((alone - answers[:16]).abs().max()) > 1e-3 * float(answers.abs().max()):
+    if change_when_alone(network, images[:FEW]) > SLACK * float(answers.abs().max()):
         raise ModelFaultError(f"{name} answers an image differently beside other images: is a layer in training mode?")
     _, _, gradient = logits_and_gradient(network, images[:100], lambda logits: margin(logits, labels[:100]))
     if not bool(gradient.flatten(1).any()):

@@ -1,4 +1,5 @@
-"""The command line: what its commands share. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+"""The command line: what its commands share. Exit codes: 0 done, 1 worse than `compare` was to allow, 2 bad input,
+130 interrupted."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import sys
 
 import click
 
-from robustboard.benchmark.commands import grading, making, reading, training
+from robustboard.benchmark.commands import comparing, diagnosing, grading, making, reading, training
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.models.registry import RegistryError
@@ -43,8 +44,10 @@ def cli() -> None:
 for command in (
     making.run_command,
     making.certify_command,
+    diagnosing.diagnose_command,
     reading.report_command,
-    reading.compare_command,
+    comparing.compare_command,
+    comparing.ranks_command,
     reading.ablation_command,
     reading.claims_command,
     reading.models_command,

@@ -14,12 +14,13 @@ LINE_EVERY_S = 15.0
 
 class Progress:
     """One bar over cells with a time to the end, one inside the cell. Without a terminal a line a finished cell, and one
-    now and then inside a long one."""
+    now and then inside a long one. `counted` says what becomes of the examples, or whatever is done, that are counted."""
 
-    def __init__(self, cells: int, quiet: bool = False) -> None:
+    def __init__(self, cells: int, quiet: bool = False, counted: str = "fooled") -> None:
         self._cells = cells
         self._finished = 0
         self._quiet = quiet
+        self._counted = counted
         self._terminal = sys.stderr.isatty() and not quiet
         self._outer: tqdm[Any] | None = None
         self._inner: tqdm[Any] | None = None
@@ -49,10 +50,10 @@ class Progress:
         self._done += done
         self._fooled += fooled
         if self._inner is not None:
-            self._inner.set_postfix_str(f"{self._share()} fooled", refresh=False)
+            self._inner.set_postfix_str(self._share(), refresh=False)
             self._inner.update(done)
         elif time.monotonic() - self._said > LINE_EVERY_S:
-            self._line(f"{self._title}  {self._done}/{self._total} done, {self._share()} fooled")
+            self._line(f"{self._title}  {self._done}/{self._total} done, {self._share()}")
 
     def end(self) -> None:
         """The cell is finished."""
@@ -62,7 +63,7 @@ class Progress:
             self._inner = None
         else:
             self._line(
-                f"[{self._finished}/{self._cells}] {self._title}  {self._done}/{self._total} done, {self._share()} fooled"
+                f"[{self._finished}/{self._cells}] {self._title}  {self._done}/{self._total} done, {self._share()}"
                 f"  ({time.monotonic() - self._started:.0f} s)"
             )
 
@@ -79,7 +80,7 @@ class Progress:
         tqdm.write(text, file=sys.stderr)
 
     def _share(self) -> str:
-        return f"{self._fooled / max(1, self._done):.1%}"
+        return f"{self._fooled / max(1, self._done):.1%} {self._counted}"
 
     def _line(self, text: str) -> None:
         self._said = time.monotonic()

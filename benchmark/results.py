@@ -19,9 +19,20 @@ MANIFEST_FILE = "manifest.json"
 CERTIFICATE_FILES = ("interval.json", "crown.json", "exact.json")
 """One a method. Certificates lie beside the cells; their contract is `certify/record.py`'s."""
 CERTIFICATE_SCHEMA_FILE = "certified.schema.json"
+DIAGNOSIS_FILE = "diagnosis.json"
+"""What the 23 checks found about a model, beside its cells; its contract is `diagnose/record.py`'s."""
+DIAGNOSIS_SCHEMA_FILE = "diagnosis.schema.json"
 CANARIES_FILE = "canaries.json"
 """The grades of the attacks' implementations, beside the results: no cell."""
-_NO_CELLS = (SCHEMA_FILE, MANIFEST_FILE, CERTIFICATE_SCHEMA_FILE, CANARIES_FILE, *CERTIFICATE_FILES)
+_NO_CELLS = (
+    SCHEMA_FILE,
+    MANIFEST_FILE,
+    CERTIFICATE_SCHEMA_FILE,
+    *CERTIFICATE_FILES,
+    DIAGNOSIS_FILE,
+    DIAGNOSIS_SCHEMA_FILE,
+    CANARIES_FILE,
+)
 
 _CELL = TypeAdapter(CellResult)
 _MANIFEST = TypeAdapter(Manifest)
@@ -102,12 +113,15 @@ def read_manifests(folder: Path) -> tuple[list[Manifest], list[str]]:
 
 
 def json_by_line(blocks: Mapping[str, Any]) -> str:
-    """JSON with a line for every field of every block, so that two versions of a file can be compared."""
+    """JSON with a line for every field of every block, and for every block of a list, so that two versions of a file can be
+    compared."""
     lines = [f" {json.dumps(key)}: {_block(value)}" for key, value in blocks.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _block(value: object) -> str:
+    if isinstance(value, list) and value and all(isinstance(inner, Mapping) for inner in value):
+        return "[\n" + ",\n".join(f"  {json.dumps(inner)}" for inner in value) + "\n ]"
     if not isinstance(value, Mapping):
         return json.dumps(value)
     lines = [f"  {json.dumps(key)}: {json.dumps(inner, separators=(', ', ': '))}" for key, inner in value.items()]

@@ -12,6 +12,16 @@ from scipy import stats
 Distances = NDArray[np.float64]
 
 CONFIDENCE = 0.95
+RESAMPLES = 4999
+
+
+@dataclass(frozen=True)
+class PairedDistances:
+    """Distances on the same n examples: the median of b − a, None where it is −∞ as well as ∞, and Wilcoxon's p-value."""
+
+    n: int
+    difference: float | None
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,6 @@ def paired_difference(a: Sequence[int], b: Sequence[int]) -> PairedDifference:
     first, second = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     n, both, neither = len(first), int((first & second).sum()), int((~first & ~second).sum())
     lost, gained = int((first & ~second).sum()), int((~first & second).sum())
-    p_value = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     spread = float(np.sqrt(float(both + lost) * (gained + neither) * (both + gained) * (lost + neither)))
     agreement = float(both * neither - lost * gained)
     # Method 10 takes half an example a side off an agreement; it is not on method 8.
@@ -53,15 +62,87 @@ def paired_difference(a: Sequence[int], b: Sequence[int]) -> PairedDifference:
         p_b - p_a,
         p_b - p_a - _joined(p_b - low_b, high_a - p_a, correlation),
         p_b - p_a + _joined(high_b - p_b, p_a - low_a, correlation),
-        float(p_value),
+        mcnemar(gained, lost),
     )
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact McNemar of the discordant pairs: whether as many were gained as lost, by a two-sided binomial test."""
+    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def paired_bootstrap(a: Sequence[int], b: Sequence[int]) -> tuple[float, float]:
+    """The 95 % interval of the mean of b − a by SciPy's paired bootstrap: examples drawn anew, both outcomes of each, from a
+    fixed seed, percentiles of the means. Examples are sorted first, so that their order changes nothing. Of width 0 where the
+    two agree everywhere, unlike `paired_difference`: what is not in the sample cannot be drawn.
+
+    Raises ValueError when the two do not have the same length or are empty.
+    """
+    if len(a) != len(b) or not len(a):
+        raise ValueError(f"paired outcomes need the same examples, got {len(a)} and {len(b)}")
+    first, second = np.array(sorted(zip(a, b, strict=True)), dtype=np.float64).T
+    if len(first) == 1:  # SciPy wants two
+        return float(second[0] - first[0]), float(second[0] - first[0])
+    interval = stats.bootstrap(
+        (first, second),
+        lambda x, y, axis: y.mean(axis) - x.mean(axis),
+        paired=True,
+        confidence_level=CONFIDENCE,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        batch=500,
+        rng=0,
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def paired_distances(a: Distances, b: Distances) -> PairedDistances:
+    """Compare two distances (n,) on the same examples by Wilcoxon's signed-rank test. An infinite distance is longer than any
+    other, and two are alike. Nothing differs where there are no examples.
+
+    Raises ValueError when the two do not have the same length.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"paired distances need the same examples, got {len(a)} and {len(b)}")
+    with np.errstate(invalid="ignore"):  # ∞ − ∞, here and in the mean of two that stand in the middle
+        differences = np.where(a == b, 0.0, b - a)
+        if not differences.any():
+            return PairedDistances(len(a), 0.0, 1.0)
+        median = float(np.median(differences))
+    p_value = float(stats.wilcoxon(differences).pvalue)
+    return PairedDistances(len(a), None if np.isnan(median) else median, p_value)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % interval of the mean that `values` are drawn around; of width 0 where all are equal.
+
+    Raises ValueError for fewer than two.
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval of a mean needs two values, got {len(values)}")
+    mean, error = float(np.mean(values)), float(stats.sem(values))
+    if error == 0:
+        return mean, mean
+    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=error)
+    return float(low), float(high)
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Each p-value as Holm's step-down correction (1979) leaves it: at most the level where the hypothesis falls with all
+    the others tested."""
+    return _holm(p_values, 1 - CONFIDENCE)[1]
 
 
 def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
     """Which of several hypotheses fall at `level` together, after the step-down correction of Holm (1979)."""
+    return _holm(p_values, level)[0]
+
+
+def _holm(p_values: Sequence[float], level: float) -> tuple[list[bool], list[float]]:
     from statsmodels.stats.multitest import multipletests  # noqa: PLC0415  (its import takes a second, few need it)
 
-    return [bool(fallen) for fallen in multipletests(p_values, alpha=level, method="holm")[0]]
+    fallen, adjusted, *_ = multipletests(p_values, alpha=level, method="holm")
+    return [bool(each) for each in fallen], [float(each) for each in adjusted]
 
 
 def _joined(one: float, other: float, correlation: float) -> float:

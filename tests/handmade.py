@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from robustboard.benchmark.certify import record
 from robustboard.benchmark.certify.record import CertifiedResult
+from robustboard.benchmark.diagnose import record as diagnosis_record
+from robustboard.benchmark.diagnose.record import DiagnosedModel, Diagnosis, Finding
 from robustboard.benchmark.records import (
     SCHEMA,
     AttackBlock,
@@ -57,6 +59,8 @@ def make_cell(
     failures: int = 0,
     seed: int = 0,
     note: str = "",
+    aim: Literal["budget", "minimum", "confidence"] = "budget",
+    implementation: str = "robustboard",
 ) -> CellResult:
     """A cell in which `fooled` (of the examples right clean) were fooled and the last `failures` attacks broke a rule."""
     n = len(correct)
@@ -69,7 +73,13 @@ def make_cell(
         dataset=DatasetBlock(dataset, "test", n, list(range(first, first + n)), fingerprint, note),
         model=ModelBlock(model, weights, 1234, "registry", "softmax", output, expected),
         attack=AttackBlock(
-            attack, "robustboard", 1, NORMS[attack], "budget", eps, dict(params if params is not None else {"steps": 40})
+            attack,
+            implementation,
+            1,
+            NORMS[attack.rpartition(":")[2]],
+            aim,
+            eps,
+            dict(params if params is not None else {"steps": 40}),
         ),
         outcome=Outcome(
             clean_accuracy=sum(map(bool, correct)) / n,
@@ -147,6 +157,39 @@ def make_certificate(
         ),
         per_example=record.CertifiedExamples(list(range(n)), list(verdicts), ["crown"] * n, [None] * n, [0.1] * n),
         environment=make_cell().environment,
+    )
+
+
+def make_diagnosis(
+    model: str = "relu",
+    verdicts: Mapping[int, diagnosis_record.Verdict] | None = None,
+    *,
+    weights: str = "a" * 64,
+    source: str = "registry",
+    code: str = "",
+    protocol: str = "standard",
+    version: int = 1,
+    dataset: str = "digits",
+    cells: Mapping[str, str] | None = None,
+    reason: str = "something was seen",
+    finished: str = "2024-01-01T00:01:00+00:00",
+    looked_at: diagnosis_record.LookedAt = "model",
+) -> Diagnosis:
+    """A diagnosis that fits the cells of `make_cell`: every check passes but for those in `verdicts`."""
+    found = [
+        Finding(number, f"title {number}", (verdicts or {}).get(number, "pass"), reason, looked_at, {"n": 20}, [], 0.1)
+        for number in range(1, diagnosis_record.CHECKS + 1)
+    ]
+    return Diagnosis(
+        schema=diagnosis_record.SCHEMA,
+        identity="0" * 64,
+        protocol=ProtocolBlock(protocol, version),
+        dataset=DatasetBlock(dataset, "test", 20, list(range(20)), "f" * 64, ""),
+        model=DiagnosedModel(model, weights, source, code, "softmax"),
+        cells=dict(cells or {}),
+        others=["relog"],
+        findings=found,
+        environment=replace(make_cell().environment, finished=finished),
     )
 
 

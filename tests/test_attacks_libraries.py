@@ -170,7 +170,7 @@ def test_columns_and_files_of_a_run(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert json.loads((folder / "digits" / "relu" / "torchattacks-cw.json").read_text())["attack"]["name"] == "torchattacks:cw"
     header = next(line for line in (folder / "tables.md").read_text().splitlines() if line.startswith("| model"))
     columns = [column.strip() for column in header.strip("|").split("|")]
-    assert columns[3:7] == ["bim", "torchattacks:bim", "cw", "torchattacks:cw"], "a library's attack stands beside ours"
+    assert columns[4:8] == ["bim", "torchattacks:bim", "cw", "torchattacks:cw"], "a library's attack stands beside ours"
     assert {"cw median L2", "torchattacks:cw median L2"} <= set(columns)
     monkeypatch.setattr(sys, "argv", ["robustboard", "compare", str(folder), str(folder)])
     capsys.readouterr()

@@ -14,6 +14,7 @@ from attack_problems import (
 from conftest import keys
 from robustboard.attacks import ascent
 from robustboard.attacks.jsma import jsma
+from robustboard.attacks.projections import norms
 from robustboard.attacks.spsa import estimate_gradient, spsa
 from robustboard.benchmark.judge import CountedModel
 
@@ -98,3 +99,30 @@ def test_an_attempt_that_fails_does_not_cost_the_one_before_it_its_success() -> 
 
     with pytest.raises(FloatingPointError):
         ascent.cascade(ascent.Ascent.nothing(origin), 4, hopeless)
+
+
+@pytest.mark.parametrize("name", ["fmn", "cw"])
+def test_patience_ends_the_walks_that_bring_nothing_and_changes_no_walk_before(name: str) -> None:
+    model, images, labels = two_layer_problem(count=12)
+    prefix = "start_" if name == "cw" else ""
+    first = {f"{prefix}norm": 0.5} if name == "cw" else {"initial_norm": 0.5}
+
+    def found(**more: int) -> tuple[Tensor, Tensor, int]:
+        counted = Rows(CountedModel(model))
+        told = {f"{prefix}{key}": value for key, value in more.items()}
+        made = run_quickly(name, counted, images, labels, **first, **told)
+        return norms(made.images - images, "l2"), made.iterations, sum(counted.seen)
+
+    all_of_it, steps, passes = found(restarts=12)
+    endless, same_steps, same_passes = found(restarts=12, patience=12)
+    assert torch.equal(all_of_it, endless)
+    assert torch.equal(steps, same_steps)
+    assert passes == same_passes
+    patient, fewer, spent = found(restarts=12, patience=2)
+    assert spent < passes
+    assert bool((fewer <= steps).all())
+    assert int(fewer.min()) < int(steps.min())
+    if name == "fmn":
+        one, *_ = found(restarts=1)
+        assert bool((patient <= one).all()), "one walk more is never worse"
+        assert bool((patient >= all_of_it).all()), "no walk that all of them do not make"

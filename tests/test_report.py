@@ -12,7 +12,8 @@ from handmade import make_cell, make_manifest, with_outcome
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
-from robustboard.benchmark.report.board import Board, make_boards, unlike, worst_case
+from robustboard.benchmark.report.alike import unlike
+from robustboard.benchmark.report.board import Board, make_boards, worst_case
 from robustboard.benchmark.report.publish import BEGIN, END, publish
 from robustboard.benchmark.report.tables import render
 from robustboard.benchmark.results import write_cell, write_manifest
@@ -107,6 +108,12 @@ def test_an_attack_failure_is_marked_where_the_number_stands_and_below(style: st
     assert "▲ failing: bim failed on 3 of 20 examples (the candidate is outside the box): upper bound only." in text
     # The worst case that joins it is an upper bound as well.
     assert len(re.findall(r"≤ 75\.0", text)) == 2
+
+
+def test_every_reason_of_a_failure_is_told() -> None:
+    reasons = {"the candidate is not finite": 2, "the attack raised ValueError: no": 1}
+    (row,) = one_board([with_outcome(make_cell("failing", failures=3), failure_reasons=reasons)]).rows
+    assert "(the candidate is not finite; the attack raised ValueError: no)" in row.marks[0]
 
 
 @styles
@@ -205,7 +212,7 @@ def test_every_row_with_a_mark_carries_the_sign() -> None:
     ("other", "difference"),
     [
         ({"params": {"steps": 10}}, "bim: steps 40 against 10"),
-        ({"params": {"steps": 40, "loss": "cross_entropy"}}, "bim: loss None against cross_entropy"),
+        ({"params": {"steps": 40, "loss": "cross_entropy"}}, "bim: loss absent against cross_entropy"),
         ({"eps": 0.3}, "bim: eps 0.2 against 0.3"),
         ({"fingerprint": "e" * 64}, "bim: examples ffffffffffff against eeeeeeeeeeee"),
         ({"correct": [1] * 10, "fooled": [0] * 10}, "bim: n 20 against 10"),

@@ -9,9 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats import contingency_tables
 
-from robustboard.benchmark.statistics import differs_from, holm, is_chance, paired_difference, wilson
+from robustboard.benchmark.statistics import (
+    differs_from,
+    holm,
+    holm_adjusted,
+    is_chance,
+    mcnemar,
+    mean_interval,
+    paired_bootstrap,
+    paired_difference,
+    paired_distances,
+    wilson,
+)
 
+pytestmark = pytest.mark.usefixtures("frozen_objects")
 PATIENT = settings(deadline=None)  # a busy machine is no bug
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 OUTCOMES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
@@ -140,3 +153,92 @@ def test_holm_is_between_bonferroni_and_no_correction(p_values: list[float]) -> 
     for p, fell in zip(p_values, fallen, strict=True):
         assert fell or p > 0.05 / len(p_values)
         assert not fell or p <= 0.05
+
+
+@PATIENT
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_what_holm_leaves_of_a_p_value_is_its_step_down_formula(p_values: list[float]) -> None:
+    adjusted = holm_adjusted(p_values)
+    smallest, *_ = sorted(range(len(p_values)), key=lambda at: p_values[at])
+    assert adjusted[smallest] == pytest.approx(min(1.0, len(p_values) * p_values[smallest]))
+    for p, after in zip(p_values, adjusted, strict=True):
+        assert p <= after <= 1
+        expected = max((sum(other >= each for other in p_values) * each for each in p_values if each <= p), default=0.0)
+        assert after == pytest.approx(min(1.0, expected))
+    assert holm_adjusted([]) == []
+
+
+@PATIENT
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_that_of_statsmodels(gained: int, lost: int) -> None:
+    peer = contingency_tables.mcnemar([[3, gained], [lost, 5]], exact=True).pvalue
+    assert mcnemar(gained, lost) == pytest.approx(min(1.0, peer))
+
+
+@settings(deadline=None, max_examples=20)
+@given(OUTCOMES, st.randoms())
+def test_the_bootstrap_holds_the_difference_and_knows_no_order(outcomes: list[tuple[int, int]], order: object) -> None:
+    a, b = zip(*outcomes, strict=True)
+    low, high = paired_bootstrap(a, b)
+    difference = sum(b) / len(b) - sum(a) / len(a)
+    assert -1 <= low <= high <= 1
+    assert low - 1e-9 <= difference <= high + 1e-9
+    shuffled = list(outcomes)
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert paired_bootstrap(*zip(*shuffled, strict=True)) == (low, high)
+
+
+def test_the_bootstrap_is_the_binomial_law_of_the_difference() -> None:
+    # One side all right: the mean of a resample is a binomial count over n, whose quantiles are known.
+    a, b = [0] * 200, [1] * 60 + [0] * 140
+    low, high = paired_bootstrap(a, b)
+    law = stats.binom(200, 0.3)
+    assert low == pytest.approx(law.ppf(0.025) / 200, abs=0.0051)
+    assert high == pytest.approx(law.ppf(0.975) / 200, abs=0.0051)
+
+
+def test_the_bootstrap_cannot_draw_what_it_has_not_seen() -> None:
+    assert paired_bootstrap([1] * 50, [1] * 50) == (0.0, 0.0)
+    assert paired_bootstrap([0], [1]) == (1.0, 1.0)
+    for a, b in (([1, 0], [1]), ([], [])):
+        with pytest.raises(ValueError, match="same examples"):
+            paired_bootstrap(a, b)
+
+
+def test_six_longer_distances_have_p_of_two_to_the_minus_five() -> None:
+    near, far = np.arange(1.0, 7.0), np.arange(1.0, 7.0) * 2
+    found = paired_distances(near, far)
+    assert (found.n, found.difference) == (6, 3.5)
+    assert found.p_value == pytest.approx(2 * 0.5**6)
+    back = paired_distances(far, near)
+    assert (back.difference, back.p_value) == (-3.5, found.p_value)
+
+
+def test_distances_that_are_not_there_are_the_longest() -> None:
+    a, b = np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([2.0, 1.5, 7.0, 9.0, 1e6])
+    unfound = np.where(b == 1e6, np.inf, b)
+    assert paired_distances(a, unfound).p_value == paired_distances(a, b).p_value
+    assert paired_distances(a, unfound).difference == paired_distances(a, b).difference == 4.0
+    everywhere = np.full(8, np.inf)
+    assert paired_distances(everywhere, everywhere).p_value == 1
+    assert paired_distances(np.full(8, 1.0), everywhere).difference == np.inf
+    assert paired_distances(np.array([1.0, np.inf]), np.array([np.inf, 1.0])).difference is None
+    assert paired_distances(np.array([]), np.array([])).p_value == 1
+    with pytest.raises(ValueError, match="same examples"):
+        paired_distances(a, b[:2])
+
+
+@PATIENT
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=10))
+def test_the_interval_of_a_mean_is_students(counts: list[int]) -> None:
+    values = [count / 1000 for count in counts]
+    low, high = mean_interval(values)
+    k = len(values)
+    half = stats.t.ppf(0.975, k - 1) * float(np.std(values, ddof=1)) / math.sqrt(k)
+    assert low == pytest.approx(float(np.mean(values)) - half)
+    assert high == pytest.approx(float(np.mean(values)) + half)
+
+
+def test_one_value_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="two values, got 1"):
+        mean_interval([0.5])

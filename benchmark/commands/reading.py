@@ -1,4 +1,4 @@
-"""`report`, `compare`, and the lists of models, attacks and protocols."""
+"""`report`, `ablation`, `claims`, and the lists of models, attacks and protocols."""
 
 from __future__ import annotations
 
@@ -38,19 +38,6 @@ def report_command(
     published = publish(list(folders), style, write, into, known)
     say_troubles(published)
     print(published.text)
-
-
-@click.command("compare")
-@click.argument("a")
-@click.argument("b")
-@click.option(
-    "--results", type=click.Path(path_type=Path), help="Where the two models' results are; default: the committed ones."
-)
-def compare_command(a: str, b: str, results: Path | None) -> None:
-    """Two models, or two folders of results, side by side with paired differences."""
-    from robustboard.benchmark.report.compare import compare  # noqa: PLC0415  (only this command needs it)
-
-    print(compare(a, b, results or leaderboards() / "results" / "standard"), end="")
 
 
 @click.command("ablation")

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field, replace
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import CLASSES
+from robustboard.benchmark.diagnose.record import Diagnosis
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
+from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.certificates import checked
+from robustboard.benchmark.report.diagnoses import flags_of, of_model
+from robustboard.benchmark.report.verdicts import jointly_robust_examples
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
 
@@ -34,13 +38,25 @@ class WorstCase:
 
 @dataclass(frozen=True)
 class Row:
-    """A model with its cells by attack, and its marks: sentences on why its numbers are to be distrusted."""
+    """A model with its cells by attack, and its marks: sentences on why its numbers are to be distrusted. Those that only
+    inform, which `informing` names once more, leave the number what it is."""
 
     model: str
     cells: Mapping[str, CellResult]
     missing: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     certificate: CertifiedResult | None = None
+    informing: tuple[str, ...] = ()
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether a mark puts its numbers in doubt."""
+        return bool(set(self.marks) - set(self.informing))
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether its worst case is in doubt, or not whole: such rows stand last."""
+        return bool(self.missing) or self.is_doubted
 
     def any_cell(self) -> CellResult:
         """The cell with the most examples: it knows the model and its clean accuracy best."""
@@ -48,8 +64,12 @@ class Row:
 
     def worst_case(self, norm: str) -> WorstCase | None:
         """The union per example over the row's attacks of a norm; None where there are none."""
-        cells = [cell for cell in self.cells.values() if cell.attack.norm == norm]
+        cells = self.of_norm(norm)
         return worst_case(cells) if cells else None
+
+    def of_norm(self, norm: str) -> list[CellResult]:
+        """The cells of the row's attacks of a norm, the cascade's among them."""
+        return [cell for cell in self.cells.values() if cell.attack.norm == norm]
 
 
 @dataclass(frozen=True)
@@ -68,26 +88,20 @@ class Board:
 
 def worst_case(cells: Sequence[CellResult]) -> WorstCase:
     """Over every example that any of the cells covers: right clean and fooled by none that covers it."""
-    robust: dict[int, bool] = {}
-    right: dict[int, bool] = {}
-    for cell in cells:
-        rows = zip(cell.per_example.index, cell.per_example.correct_clean, cell.per_example.fooled, strict=True)
-        for index, correct, fooled in rows:
-            if right.setdefault(index, bool(correct)) != bool(correct):
-                raise InputError(
-                    f"{cell.dataset.name}/{cell.model.name}: its cells disagree on example {index} clean; run them again"
-                )
-            robust[index] = robust.get(index, True) and bool(correct) and not fooled
+    robust = jointly_robust_examples(cells)
     names = tuple(sorted(cell.attack.name for cell in cells))
     return WorstCase(sum(robust.values()), len(robust), names, any(cell.outcome.upper_bound_only for cell in cells))
 
 
 def make_boards(
-    cells: Iterable[CellResult], manifests: Iterable[Manifest], certificates: Iterable[CertifiedResult] = ()
+    cells: Iterable[CellResult],
+    manifests: Iterable[Manifest],
+    certificates: Iterable[CertifiedResult] = (),
+    diagnoses: Sequence[Diagnosis] = (),
 ) -> list[Board]:
     """One board a protocol and data set, in the order of names. Cells of different versions of a protocol, of different
-    examples or of different attack parameters never share a board: `InputError` names the difference. A certificate stands
-    in its model's row, or the row says why not."""
+    examples or of different attack parameters never share a board: `InputError` names the difference. A certificate and a
+    diagnosis stand in their model's row, or the row says why not."""
     plans: dict[str, Manifest] = {}
     for manifest in manifests:
         name = manifest.protocol.name
@@ -103,30 +117,11 @@ def make_boards(
         key = (certificate.protocol.name, certificate.dataset.name)
         proofs.setdefault(key, []).append(certificate)
         groups.setdefault(key, [])
+    for diagnosis in diagnoses:
+        groups.setdefault((diagnosis.protocol.name, diagnosis.dataset.name), [])
     order = ["digits", "mnist", "cifar10"]
     keys = sorted(groups, key=lambda key: (key[0], order.index(key[1]) if key[1] in order else len(order), key[1]))
-    return [_make_board(*key, groups[key], plans.get(key[0]), proofs.get(key, [])) for key in keys]
-
-
-def unlike(first: CellResult, second: CellResult) -> str | None:
-    """What makes two cells of one attack incomparable, "bim: steps 40 against 10", or None."""
-    a, b = first.attack, second.attack
-    pairs: list[tuple[str, object, object]] = [
-        ("protocol", first.protocol.name, second.protocol.name),
-        ("protocol version", first.protocol.version, second.protocol.version),
-        ("data set", first.dataset.name, second.dataset.name),
-        ("n", first.dataset.n, second.dataset.n),
-        ("examples", first.dataset.fingerprint[:12], second.dataset.fingerprint[:12]),
-        ("seed", first.environment.seed, second.environment.seed),
-        ("implementation", a.implementation, b.implementation),
-        ("attack version", a.version, b.version),
-        ("eps", a.eps, b.eps),
-        *((key, a.params.get(key), b.params.get(key)) for key in sorted({*a.params, *b.params})),
-    ]
-    for what, mine, theirs in pairs:
-        if mine != theirs:
-            return f"{a.name}: {what} {mine} against {theirs}"
-    return None
+    return [_make_board(*key, groups[key], plans.get(key[0]), proofs.get(key, []), diagnoses) for key in keys]
 
 
 def _make_board(
@@ -135,6 +130,7 @@ def _make_board(
     cells: Sequence[CellResult],
     manifest: Manifest | None,
     certificates: Sequence[CertifiedResult],
+    diagnoses: Sequence[Diagnosis],
 ) -> Board:
     planned = manifest.planned.get(dataset, {}) if manifest else {}
     by_model: dict[str, list[CellResult]] = {}
@@ -146,7 +142,11 @@ def _make_board(
     attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
     columns = tuple(name for name in attacks if name not in CASCADES)
     proofs = {name: [proof for proof in certificates if proof.model.name == name] for name in current}
-    rows = [_make_row(name, shown, planned.get(name, attacks), stale, proofs[name]) for name, (shown, stale) in current.items()]
+    looks = {name: of_model(diagnoses, protocol, dataset, name) for name in current}
+    rows = [
+        _make_row(name, shown, planned.get(name, attacks), stale, proofs[name], looks[name])
+        for name, (shown, stale) in current.items()
+    ]
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     # What one folder could not run another may hold.
     not_run = [row for row in not_run if (row.model not in by_model if row.model else not by_model)]
@@ -154,9 +154,12 @@ def _make_board(
     absent = [name for name in planned if name not in by_model and name not in excused and "" not in excused]
     gone = [NotRun(dataset, name, "planned, but no result is here: run again") for name in absent]
     told = {*by_model, *(row.model for row in not_run), *absent}
-    alone = sorted({proof.model.name for proof in certificates} - told)
-    gone += [NotRun(dataset, name, "certified, but no attack's result is here: run the attacks") for name in alone]
+    here = [look for look in diagnoses if (look.protocol.name, look.dataset.name) == (protocol, dataset)]
+    alone = {look.model.name: "diagnosed" for look in here} | {proof.model.name: "certified" for proof in certificates}
+    without = "but no attack's result is here: run the attacks"
+    gone += [NotRun(dataset, name, f"{what}, {without}") for name, what in sorted(alone.items()) if name not in told]
     versions = [cell.protocol.version for cell in cells] + [proof.protocol.version for proof in certificates]
+    versions += [look.protocol.version for look in here]
     version = manifest.protocol.version if manifest else versions[0]
     return Board(
         title=manifest.title if manifest else protocol,
@@ -228,10 +231,13 @@ def _make_row(
     planned: Sequence[str],
     stale: Sequence[str],
     certificates: Sequence[CertifiedResult],
+    diagnoses: Sequence[Diagnosis],
 ) -> Row:
     missing = tuple(name for name in planned if name not in cells)
     certificate, troubles = checked(certificates, list(cells.values()))
-    return Row(model, cells, missing, (*marks(cells), *stale, *troubles), certificate)
+    flags = flags_of(diagnoses, cells)
+    found = (*marks(cells), *stale, *troubles, *flags.doubts, *flags.informs)
+    return Row(model, cells, missing, found, certificate, flags.informs)
 
 
 def marks(cells: Mapping[str, CellResult]) -> list[str]:
@@ -248,15 +254,13 @@ def marks(cells: Mapping[str, CellResult]) -> list[str]:
         found.append(f"outputs are {cell.model.output}, which can hide gradients")
     for name, result in cells.items():
         if result.outcome.upper_bound_only:
-            reason = next(iter(result.outcome.failure_reasons), "")
-            found.append(
-                f"{name} failed on {result.outcome.n_attack_failures} of {result.outcome.n} examples ({reason}): upper bound only"
-            )
+            failed, of = result.outcome.n_attack_failures, result.outcome.n
+            reasons = "; ".join(result.outcome.failure_reasons)
+            found.append(f"{name} failed on {failed} of {of} examples ({reasons}): upper bound only")
     return found
 
 
 def _rank(row: Row) -> tuple[bool, float, str]:
     """The most robust first; rows that are no more than upper bounds after those that are measured."""
     worst = row.worst_case("linf") or row.worst_case("l2")
-    suspect = bool(row.missing or row.marks)
-    return suspect, -(worst.accuracy if worst else -1.0), row.model
+    return row.is_suspect, -(worst.accuracy if worst else -1.0), row.model

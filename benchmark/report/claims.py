@@ -20,7 +20,8 @@ from robustboard.benchmark.report.tables import (
     share,
     worst_cell,
 )
-from robustboard.benchmark.statistics import holm, wilson
+from robustboard.benchmark.report.verdicts import distances, robust_examples
+from robustboard.benchmark.statistics import holm, paired_difference, paired_distances, wilson
 from robustboard.models.plan import ABLATIONS, MNIST_BASES, SEEDS, SIZES
 
 Rows = Mapping[str, Row]
@@ -204,39 +205,24 @@ def _upper(cell: CellResult) -> float:
     return cell.outcome.robust_accuracy_ci95[1]
 
 
-def _lengths(cell: CellResult) -> dict[int, float]:
-    """Example -> distance found, infinite where none was; clean errors are left out."""
-    rows = zip(cell.per_example.index, cell.per_example.correct_clean, cell.per_example.distance, strict=True)
-    return {index: float("inf") if distance is None else distance for index, right, distance in rows if right}
-
-
 def _median(cell: CellResult) -> float:
-    return float(np.median(list(_lengths(cell).values())))
+    return float(np.median(list(distances(cell).values())))
 
 
 def _longer(a: CellResult, b: CellResult) -> tuple[float, float]:
-    """The median of b − a over the examples both have right and found, and the p-value of Wilcoxon's signed-rank test."""
-    first, second = _lengths(a), _lengths(b)
-    both = [index for index in first if index in second and np.isfinite(first[index]) and np.isfinite(second[index])]
-    differences = np.array([second[index] - first[index] for index in both])
-    if not len(differences) or not differences.any():
-        return 0.0, 1.0
-    return float(np.median(differences)), float(stats.wilcoxon(differences).pvalue)
+    """The median of b − a over the examples both have right, and the p-value of Wilcoxon's signed-rank test."""
+    first, second = distances(a), distances(b)
+    both = [index for index in first if index in second]
+    found = paired_distances(np.array([first[index] for index in both]), np.array([second[index] for index in both]))
+    return float("nan") if found.difference is None else found.difference, found.p_value
 
 
 def _standing(a: CellResult, b: CellResult) -> tuple[float, float]:
     """The difference of the robust accuracies b − a over the same examples, and McNemar's exact p-value."""
-    first, second = _robust(a), _robust(b)
+    first, second = robust_examples(a), robust_examples(b)
     both = [index for index in first if index in second]
-    gained = sum(second[index] and not first[index] for index in both)
-    lost = sum(first[index] and not second[index] for index in both)
-    p_value = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-    return (gained - lost) / len(both), p_value
-
-
-def _robust(cell: CellResult) -> dict[int, bool]:
-    rows = zip(cell.per_example.index, cell.per_example.correct_clean, cell.per_example.fooled, strict=True)
-    return {index: bool(right) and not fooled for index, right, fooled in rows}
+    found = paired_difference([first[index] for index in both], [second[index] for index in both])
+    return found.difference, found.p_value
 
 
 def _signed(value: float, digits: int, significant: bool) -> str:

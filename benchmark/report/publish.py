@@ -8,6 +8,7 @@ from pathlib import Path
 
 from robustboard.benchmark.canaries.grades import find_grades
 from robustboard.benchmark.certify.record import read_certificates
+from robustboard.benchmark.diagnose.record import read_diagnoses
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.tables import render
@@ -53,7 +54,7 @@ def publish(
 def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:
     """The boards of everything readable below the folders, and one sentence a file that could not be read. Raises `InputError`
     for a folder that is not there, and for cells that cannot stand in one table."""
-    cells, troubles, manifests, certificates = [], [], [], []
+    cells, troubles, manifests, certificates, diagnoses = [], [], [], [], []
     for folder in folders:
         found, unread = read_folder(_there(folder))
         cells += found
@@ -64,7 +65,10 @@ def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:
         proofs, unread = read_certificates(folder)
         certificates += proofs
         troubles += unread
-    return make_boards(cells, manifests, certificates), troubles
+        looks, unread = read_diagnoses(folder)
+        diagnoses += looks
+        troubles += unread
+    return make_boards(cells, manifests, certificates, diagnoses), troubles
 
 
 def _there(folder: Path) -> Path:

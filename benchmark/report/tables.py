@@ -14,6 +14,7 @@ from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.optimality import optimalities
+from robustboard.benchmark.report.ranks.intervals import main_column, rank_rows, rank_text
 from robustboard.benchmark.statistics import wilson
 
 ABSENT = "missing"
@@ -21,12 +22,17 @@ CASCADE_OF = {"linf": "worst_case", "l2": "worst_case_l2"}
 LEGEND = (
     "Robust accuracy in %, with Wilson's 95 % interval. **Every robust accuracy is an upper bound**: a stronger attack can only "
     "lower it. Worst case: per example over the attacks of that norm, which jsma (L0) is not among, and the stronger ones that a "
-    "worst_case cell sent at the survivors; rows are sorted by worst L∞, marked ones last. "
+    "worst_case cell sent at the survivors; rows are sorted by worst L∞, those last whose mark puts it in doubt. "
     "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. max_confidence "
     "failure: the share of examples that end wrong with a confidence above ½, high is bad. s/example: all attacks together. "
     "▲: see the marks below the table."
 )
 
+RANKED = (
+    "rank: the places that a model can have by its worst case, from one more than the models significantly better to all that "
+    "are not significantly worse (exact McNemar of every pair on the same examples, Holm's correction over the pairs, 5 %); "
+    "models marked ▲ are not tested and stand last. "
+)
 CERTIFIED = (
     "certified L∞: the share proved robust against every attack within ε, a lower bound; with = it is the robust accuracy. "
 )
@@ -42,9 +48,9 @@ def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = (), kn
 def _render_board(board: Board, style: str, grades: Sequence[Grade], known: Sequence[CellResult]) -> str:
     markdown = style == "markdown"
     width = shutil.get_terminal_size((200, 50)).columns
-    heading = f"{dataset_title(board.dataset)} · {board.title} · protocol {board.protocol} v{board.version}"
-    lines = [f"## {heading}" if markdown else heading, "", *_budgets(board)]
-    rows = [_cells(row, board) for row in board.rows]
+    lines = [f"## {heading(board)}" if markdown else heading(board), "", *_budgets(board)]
+    ranks = _ranks(board)
+    rows = [_cells(row, rank, board) for row, rank in zip(board.rows, ranks, strict=True)]
     rows += [_grade_cells(board, grades, len(rows[0]))] if rows and _graded(board, grades) else []
     if rows and markdown:
         safe = [[escaped(cell) for cell in row] for row in rows]
@@ -53,9 +59,9 @@ def _render_board(board: Board, style: str, grades: Sequence[Grade], known: Sequ
         table = _stacked(_headers(board), rows, width)
     if rows:
         lines += [table, ""]
-        more = CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
+        more = RANKED + CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
         legend = LEGEND.replace("▲:", f"{more}▲:")
-        lines += [legend if markdown else textwrap.fill(legend.replace("**", ""), width), ""]
+        lines += [paragraph(legend, style), ""]
     lines += _optimality_lines(board, known, "github" if markdown else "simple")
     bullet = "- " if markdown else "  "
     lines += [f"{bullet}▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
@@ -63,6 +69,27 @@ def _render_board(board: Board, style: str, grades: Sequence[Grade], known: Sequ
     lines += [f"{bullet}not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
     lines += [f"{bullet}Data: {note}." for note in board.notes]
     return "\n".join(lines).rstrip()
+
+
+def paragraph(text: str, style: str) -> str:
+    """A paragraph: one line in Markdown, in the terminal as wide as that and without emphasis."""
+    if style == "markdown":
+        return text
+    return textwrap.fill(text.replace("**", ""), shutil.get_terminal_size((200, 50)).columns)
+
+
+def heading(board: Board) -> str:
+    """The data set, the protocol and its version."""
+    return f"{dataset_title(board.dataset)} · {board.title} · protocol {board.protocol} v{board.version}"
+
+
+def _ranks(board: Board) -> list[str]:
+    """The rows' ranks by the worst case that sorts the board."""
+    column = main_column(board)
+    if column is None:
+        return ["–"] * len(board.rows)
+    ranking = rank_rows(board, column)
+    return [rank_text(row, column, ranking) for row in board.rows]
 
 
 def _optimality_lines(board: Board, known: Sequence[CellResult], style: str) -> list[str]:
@@ -113,7 +140,7 @@ def _widest(text: str) -> int:
 def _grade_cells(board: Board, grades: Sequence[Grade], width: int) -> list[str]:
     """The table's last row: under each attack what it did on the models with known answers."""
     graded = _graded(board, grades)
-    cells = ["canaries passed", "", "", *(graded.get(attack, "–") for attack in board.attacks)]
+    cells = ["canaries passed", "", "", "", *(graded.get(attack, "–") for attack in board.attacks)]
     return [*cells, *[""] * (width - len(cells))]
 
 
@@ -138,11 +165,16 @@ def _budgets(board: Board) -> list[str]:
 
 def escaped(cell: str) -> str:
     """A cell that a Markdown table shows as it is, whatever a model is called."""
-    return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return printable(cell).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def printable(text: str) -> str:
+    """The text in one line; what does not print, such as a terminal's control signs, is spelled out."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in " ".join(text.split()))
 
 
 def _headers(board: Board) -> list[str]:
-    names = ["model", "parameters", "clean"]
+    names = ["model", "rank", "parameters", "clean"]
     names += [_header(board, attack) for attack in board.attacks]
     names += [_worst_header(board, "linf", "worst L∞"), *(["certified L∞"] if _has_certificates(board) else [])]
     names += [_worst_header(board, "l2", "worst L2")]
@@ -172,11 +204,12 @@ def _with_size(board: Board, title: str, sizes: set[int]) -> str:
     return title if not sizes or max(sizes) == largest else f"{title} (n={max(sizes)})"
 
 
-def _cells(row: Row, board: Board) -> list[str]:
+def _cells(row: Row, rank: str, board: Board) -> list[str]:
     best = row.any_cell()
     right = round(best.outcome.clean_accuracy * best.outcome.n)
     columns = [
-        f"{row.model} ▲" if row.marks or row.missing else row.model,
+        marked_name(row),
+        rank,
         f"{best.model.parameters:,}",
         share(right, best.outcome.n, wilson(right, best.outcome.n)),
     ]
@@ -190,6 +223,11 @@ def _cells(row: Row, board: Board) -> list[str]:
     columns += [failure_cell(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
     seconds = sum(cell.cost.seconds / cell.outcome.n for cell in row.cells.values())
     return [*columns, f"{seconds:.3f}"]
+
+
+def marked_name(row: Row) -> str:
+    """The model's name, with ▲ where something is marked or missing."""
+    return f"{printable(row.model)} ▲" if row.is_suspect else printable(row.model)
 
 
 def attack_cell(cell: CellResult | None) -> str:

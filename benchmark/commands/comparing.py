@@ -1,0 +1,81 @@
+"""`compare` and `ranks`: two things side by side, and how far an order of models can be believed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from robustboard.benchmark.commands.folders import leaderboards
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.options import words
+from robustboard.benchmark.report.compare import differences, gate, page, sides
+from robustboard.benchmark.report.ranks import page as ranks_page
+from robustboard.benchmark.report.ranks import study
+from robustboard.benchmark.results import write_atomically
+
+
+@click.command("compare")
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--results", type=click.Path(path_type=Path), help="Where the models' results are; default: the committed ones of standard."
+)
+@click.option("--attacks", help="Only these attacks' cells.")
+@click.option("--json", "as_json", is_flag=True, help="Every number and every flipped example, as JSON.")
+@click.option(
+    "--fail-if-worse",
+    "points",
+    metavar="POINTS",
+    type=float,
+    help="Exit with 1 where B's robust accuracy is more than so many percentage points below A's in any shared cell.",
+)
+@click.option(
+    "--worse-by",
+    "by",
+    type=click.Choice(["difference", "interval"]),
+    default="difference",
+    show_default=True,
+    help="What has to lie below −POINTS: the difference on these examples, or the whole of its 95 % interval.",
+)
+def compare_command(
+    a: str, b: str, results: Path | None, attacks: str | None, as_json: bool, points: float | None, by: gate.Measure
+) -> None:
+    """Two things side by side, paired over the same examples: models (mnist/relu mnist/relog), attacks on a model or their
+    implementations (mnist/relu:cw mnist/relu:torchattacks:cw), or two folders, of two runs or two versions of a protocol.
+
+    Models are compared under the same attacks alone; between folders and implementations other parameters are told. Other
+    examples or another ε are refused. Exit codes: 0, 1 where --fail-if-worse says so, 2 for what cannot be compared.
+    """
+    if points is not None and not 0 <= points <= 100:
+        raise InputError(f"--fail-if-worse takes 0 to 100 percentage points, got {points:g}")
+    found = sides.read_sides(a, b, results or leaderboards() / "results" / "standard", words(attacks))
+    comparisons = differences.compare_sides(found)
+    if as_json:
+        print(json.dumps(page.as_json(a, b, found, comparisons), indent=1, allow_nan=False))
+    else:
+        print(page.render(a, b, found, comparisons), end="")
+    worse = gate.worse_cells(comparisons, points, by) if points is not None else []
+    if worse:
+        print(f"worse: B is more than {points:g} points below A in {', '.join(worse)}", file=sys.stderr)
+        sys.exit(1)
+
+
+@click.command("ranks")
+@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--columns", help="Only these: attacks, worst_case, worst_case_l2; default: all.")
+@click.option("--json", "as_json", is_flag=True, help="Every rank, swap and spread, as JSON.")
+@click.option("--write", type=click.Path(path_type=Path), help="Also write the page as Markdown to this file.")
+def ranks_command(folders: tuple[Path, ...], columns: str | None, as_json: bool, write: Path | None) -> None:
+    """How far the order of the models below DIR can be believed: ranks as intervals, by every column; how the order changes from
+    attack to attack and between implementations of one; the spread over seeds. Of several folders, such as two versions of
+    a protocol, also how the order changes from each to the next. Default: the committed results.
+    """
+    found = study.study(folders or [leaderboards() / "results" / "standard"], words(columns))
+    for trouble in found.troubles:
+        print(f"left alone: {trouble}", file=sys.stderr)
+    print(json.dumps(ranks_page.as_json(found), indent=1) if as_json else ranks_page.render(found, "terminal"))
+    if write is not None:
+        write_atomically(write, ranks_page.render(found, "markdown"))

@@ -1,0 +1,35 @@
+"""A diagnosis as a table for the terminal: every check with its verdict, what was looked at and what was seen."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+
+from tabulate import tabulate
+
+from robustboard.benchmark.diagnose.record import Diagnosis, Finding
+
+WORDS = {"pass": "no failure detected", "warn": "▲ warn", "fail": "▲ fail", "not applicable": "not applicable"}
+"""A pass is never told as a proof of robustness."""
+NARROWEST = 30
+
+
+def render(diagnosis: Diagnosis) -> str:
+    """The model, a line a check, and how many of which verdict."""
+    rows = [_row(finding) for finding in diagnosis.findings]
+    headers = ["#", "check", "verdict", "looked at", "what was seen"]
+    taken = 4 * 2 + sum(max(len(row[at]) for row in [headers, *rows]) for at in range(4))
+    width = max(NARROWEST, shutil.get_terminal_size((200, 50)).columns - taken)
+    table = tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=[None, None, None, None, width])
+    counts = Counter(finding.verdict for finding in diagnosis.findings)
+    told = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "warn", "not applicable") if counts[verdict]]
+    seconds = sum(finding.seconds for finding in diagnosis.findings)
+    heading = (
+        f"{diagnosis.dataset.name}/{diagnosis.model.name} · protocol {diagnosis.protocol.name} v{diagnosis.protocol.version} · "
+        f"{diagnosis.dataset.n} examples, {len(diagnosis.cells)} cells · {seconds:.0f} s"
+    )
+    return f"{heading}\n\n{table}\n\n{counts['pass']} checks detected no failure{''.join(f', {text}' for text in told)}.\n"
+
+
+def _row(finding: Finding) -> list[str]:
+    return [str(finding.number), finding.title, WORDS[finding.verdict], finding.looked_at, finding.reason]

@@ -1,0 +1,34 @@
+"""Whether B is worse than is allowed: what decides the exit code in continuous integration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.report.compare.differences import Comparison
+
+Measure = Literal["difference", "interval"]
+
+
+def worse_cells(comparisons: Sequence[Comparison], points: float, by: Measure) -> list[str]:
+    """The labels of the cells in which B's robust accuracy is more than `points` percentage points below A's.
+
+    By "difference" the difference on these examples decides: it is exact for them, and a loss does not hide behind a small n.
+    By "interval" the whole 95 % paired interval has to lie below −`points`: evidence for other examples, too, few false alarms.
+    Raises `InputError` where an attack failed on either side, since a bound cannot say that nothing was lost.
+    """
+    bounds = [each.label for each in comparisons if each.tested is None]
+    if bounds:
+        raise InputError(
+            f"whether B is worse cannot be told: {', '.join(bounds)} failed on some examples; run again, or name the attacks "
+            "that count with --attacks"
+        )
+    return [each.label for each in comparisons if _is_worse(each, points, by)]
+
+
+def _is_worse(each: Comparison, points: float, by: Measure) -> bool:
+    if by == "interval" and each.tested is not None:
+        return 100 * each.tested.paired.high < -points
+    # In whole examples: ten of a thousand are not more than 1.0 points, whatever a quotient of floats is.
+    return len(each.lost) - len(each.gained) > points * each.n / 100 * (1 + 1e-12)

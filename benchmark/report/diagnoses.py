@@ -1,0 +1,80 @@
+"""Diagnoses on the board: which one a row may show, and which of its flags put the row last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from robustboard.benchmark.diagnose.record import Diagnosis, Finding
+from robustboard.benchmark.records import CellResult
+
+INFORMING = frozenset({2, 3, 8, 17, 19, 22})
+"""The checks whose failure is told beside a row's number and does not put the row last.
+
+A failed check puts the row last where it shows that the number is too high or cannot be had again: an example that counts as
+robust was fooled (7, 9, 10, 11, 15), gradient attacks had nothing to climb or nowhere to go (1, 4, 6, 13, 16, 20, 23), an
+answer is not the same twice (5, 12, 14, 21), an attack broke a rule (18). Of the others the number does not hang on it:
+
+2 and 3: the board's attacks climb the margin, which no scale flattens; where that is not enough 7, 10 and 11 find it.
+8: the worst case joins FGSM and BIM example by example, what either fooled is fooled.
+17: a hint why an attack may fail, and no example that falls.
+19: the column of that attack is weak; the others, which it joins, are not.
+22: modes are put back after a run; where a side effect changes answers, 5 and 21 see it.
+"""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """A row's marks from its diagnosis: those that put it in doubt and those that only inform."""
+
+    doubts: tuple[str, ...] = ()
+    informs: tuple[str, ...] = ()
+
+
+def flags_of(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) -> Flags:
+    """The failed checks of one model's newest diagnosis that speaks of the same weights, code and cells as the row's; of any
+    other diagnosis only that it is not shown, and why. A check that warns is for the diagnosis' own table: one example in a
+    thousand is no reason to mark a row."""
+    differences = [_difference(diagnosis, cells) for diagnosis in diagnoses]
+    shown = [diagnosis for diagnosis, difference in zip(diagnoses, differences, strict=True) if not difference]
+    if not shown:
+        return Flags(
+            informs=tuple(f"its diagnosis {why} and is not shown: diagnose it again" for why in dict.fromkeys(differences))
+        )
+    newest = max(shown, key=lambda diagnosis: diagnosis.environment.finished)
+    failed = [finding for finding in newest.findings if finding.verdict == "fail"]
+    told = [(finding.number, f"check {finding.number}: {finding.reason}") for finding in failed if not _is_said(finding, cells)]
+    return Flags(
+        tuple(text for number, text in told if number not in INFORMING),
+        tuple(text for number, text in told if number in INFORMING),
+    )
+
+
+def of_model(diagnoses: Iterable[Diagnosis], protocol: str, dataset: str, model: str) -> list[Diagnosis]:
+    """Those of one model on one data set under one protocol."""
+    wanted = (protocol, dataset, model)
+    return [found for found in diagnoses if (found.protocol.name, found.dataset.name, found.model.name) == wanted]
+
+
+def _difference(diagnosis: Diagnosis, cells: Mapping[str, CellResult]) -> str:
+    """What keeps a diagnosis from standing beside the cells, "" if nothing."""
+    cell = max(cells.values(), key=lambda cell: cell.outcome.n)
+    if diagnosis.model.weights_sha256 != cell.model.weights_sha256:
+        return "is of other weights"
+    if (diagnosis.model.source, diagnosis.model.code) != (cell.model.source, cell.model.code):
+        return "is of other code"
+    if diagnosis.protocol.version != cell.protocol.version:
+        return f"is of version {diagnosis.protocol.version} of the protocol"
+    older = [name for name, identity in diagnosis.cells.items() if name not in cells or cells[name].identity != identity]
+    return f"went by an older {' and '.join(older)}" if older else ""
+
+
+def _is_said(finding: Finding, cells: Mapping[str, CellResult]) -> bool:
+    """Whether the row's cells say it themselves: that outputs are no logits (check 4), that their attacks failed (check 18)."""
+    if finding.number == 4:
+        return any(cell.model.output != "logits" for cell in cells.values())
+    return (
+        finding.number == 18
+        and finding.looked_at == "cells"
+        and all(name in cells for name, count in finding.figures.items() if count)
+    )

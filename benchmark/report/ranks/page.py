@@ -1,0 +1,185 @@
+"""A study of orders as text, in the terminal or as Markdown, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tabulate import tabulate
+
+from robustboard.benchmark.report.ranks.intervals import rank_text
+from robustboard.benchmark.report.ranks.seeds import Spread
+from robustboard.benchmark.report.ranks.stability import Agreement, over_implementations
+from robustboard.benchmark.report.ranks.study import BoardStudy, Change, Study
+from robustboard.benchmark.report.tables import escaped, heading, marked_name, paragraph, printable
+
+WORST = {"worst_case": "worst L∞", "worst_case_l2": "worst L2"}
+SHOWN = 10
+"""So many swaps beyond chance are spelled out under a table; all are in the JSON."""
+RANKS = (
+    "The ranks that a model can have by each column: exact McNemar of every pair on the same examples, Holm's correction over "
+    "the pairs of a column, 5 %. Models marked ▲ are not tested in the columns that say so."
+)
+TAU = (
+    "Kendall's τ between the orders by two columns, in brackets the number of models: 1 is the same order, −1 the reverse; – "
+    "where an order has only ties."
+)
+SWAPS = "beyond chance: pairs that both orders separate significantly, the other way round."
+SEEDS = (
+    "Runs of a recipe that differ by their seed alone: mean and range, Student's interval of the mean over other seeds, and "
+    "Wilson's of the mean over other examples. Accuracy in %."
+)
+
+
+def render(found: Study, style: str) -> str:
+    """The study as text; `style` is "terminal" or "markdown"."""
+    several = len({each.folder for each in found.boards}) > 1
+    parts = [_board(each, several, style) for each in found.boards] + [_change(each, style) for each in found.changes]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_json(found: Study) -> dict[str, Any]:
+    """Everything, shares as fractions."""
+    return {
+        "boards": [_board_json(each) for each in found.boards],
+        "changes": [
+            {"from": _name(each.first), "to": _name(each.second), "agreements": [asdict(pair) for pair in each.agreements]}
+            for each in found.changes
+        ],
+        "unread": list(found.troubles),
+    }
+
+
+def _board(each: BoardStudy, several: bool, style: str) -> str:
+    rows = [
+        [marked_name(row), *(rank_text(row, column, ranking) for column, ranking in each.rankings.items())]
+        for row in each.board.rows
+    ]
+    heads = [_column(column) for column in each.rankings]
+    parts = [
+        _title(_named(each) if several else heading(each.board), style),
+        _table(["rank by", *heads], rows, style),
+        paragraph(RANKS, style),
+    ]
+    if len(each.rankings) > 1:
+        parts += [
+            _table(["Kendall's τ", *heads[:-1]], _matrix(each), style),
+            paragraph(TAU, style),
+            *_swap_lines(each.agreements),
+        ]
+    implementations = over_implementations(each.agreements)
+    if implementations:
+        parts += [_list("implementations", implementations, style), paragraph(SWAPS, style)]
+    if each.spreads:
+        parts += [_spreads(each.spreads, style), paragraph(SEEDS, style)]
+    return "\n\n".join(parts)
+
+
+def _change(change: Change, style: str) -> str:
+    title = f"{_named(change.first)} → {_named(change.second)}"
+    return "\n\n".join(
+        [
+            _title(title, style),
+            _list("order by", change.agreements, style),
+            paragraph(SWAPS, style),
+            *_swap_lines(change.agreements),
+        ]
+    )
+
+
+def _named(each: BoardStudy) -> str:
+    return f"{heading(each.board)} ({each.folder})"
+
+
+def _title(text: str, style: str) -> str:
+    return f"## {text}" if style == "markdown" else text
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
+    markdown = style == "markdown"
+    safe = [[escaped(cell) if markdown else printable(cell) for cell in row] for row in rows]
+    return tabulate(safe, headers=headers, tablefmt="github" if markdown else "simple", disable_numparse=True)
+
+
+def _matrix(each: BoardStudy) -> list[list[str]]:
+    """The lower triangle: each column against those before it."""
+    names = list(each.rankings)
+    found = {(pair.first, pair.second): pair for pair in each.agreements}
+    return [
+        [_column(name), *(_tau(found[other, name]) for other in names[:at]), *[""] * (len(names) - 1 - at)]
+        for at, name in enumerate(names)
+        if at
+    ]
+
+
+def _column(name: str) -> str:
+    return WORST.get(name, name)
+
+
+def _tau(pair: Agreement) -> str:
+    return f"{'–' if pair.tau is None else f'{pair.tau:+.2f}'} ({len(pair.models)})"
+
+
+def _list(title: str, agreements: Sequence[Agreement], style: str) -> str:
+    """One line an agreement."""
+    rows = [
+        [_orders(pair), _tau(pair), str(len(pair.swaps)), str(sum(swap.beyond_chance for swap in pair.swaps))]
+        for pair in agreements
+    ]
+    return _table([title, "Kendall's τ (models)", "pairs that swap", "beyond chance"], rows, style)
+
+
+def _orders(pair: Agreement) -> str:
+    return _column(pair.first) if pair.first == pair.second else f"{_column(pair.first)} → {_column(pair.second)}"
+
+
+def _swap_lines(agreements: Sequence[Agreement]) -> list[str]:
+    """How many pairs swap, and the first of those that do so beyond chance."""
+    swaps = [(pair, swap) for pair in agreements for swap in pair.swaps]
+    certain = [(pair, swap) for pair, swap in swaps if swap.beyond_chance]
+    lines = [f"{len(swaps)} swaps of a pair, {len(certain)} of them beyond chance{':' if certain else '.'}"]
+    lines += [
+        f"- {_orders(pair)}: {printable(swap.ahead)} falls behind {printable(swap.behind)}" for pair, swap in certain[:SHOWN]
+    ]
+    lines += [f"- … and {len(certain) - SHOWN} more: --json has them all"] if len(certain) > SHOWN else []
+    return ["\n".join(lines)]
+
+
+def _spreads(found: Sequence[Spread], style: str) -> str:
+    rows = [
+        [
+            spread.recipe,
+            _column(spread.column),
+            str(len(spread.runs)),
+            f"{100 * spread.mean:.1f}",
+            f"{100 * min(spread.accuracies):.1f}–{100 * max(spread.accuracies):.1f}",
+            _interval(spread.over_seeds),
+            f"{_interval(spread.over_examples)} n={spread.n}",
+            spread.larger,
+        ]
+        for spread in found
+    ]
+    headers = ["recipe", "column", "runs", "mean", "range", "over seeds", "over examples", "the larger"]
+    return _table(headers, rows, style)
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"[{100 * interval[0]:.1f}–{100 * interval[1]:.1f}]"
+
+
+def _name(each: BoardStudy) -> dict[str, Any]:
+    board = each.board
+    return {"folder": str(each.folder), "protocol": board.protocol, "version": board.version, "dataset": board.dataset}
+
+
+def _board_json(each: BoardStudy) -> dict[str, Any]:
+    ranks = {
+        column: {
+            model: {"accuracy": accuracy, "n": ranking.n[model], **asdict(ranking.interval(model))}
+            for model, accuracy in ranking.accuracy.items()
+        }
+        for column, ranking in each.rankings.items()
+    }
+    spreads = [{**asdict(spread), "mean": spread.mean, "larger": spread.larger} for spread in each.spreads]
+    return {**_name(each), "ranks": ranks, "agreements": [asdict(pair) for pair in each.agreements], "spreads": spreads}
