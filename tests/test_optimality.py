@@ -98,7 +98,18 @@ def cells_of(name: str, cells: list[CellResult]) -> dict[str, CellResult]:
     return {cell.attack.name: cell for cell in cells if f"{cell.dataset.name}/{cell.model.name}" == name}
 
 
-@pytest.mark.parametrize("name", sorted(read_cards()))
+NOT_RUN = pytest.mark.xfail(strict=True, reason="the board says that its C&W is not run yet under the newest version")
+WAITING = {
+    "mnist/relu",
+    "mnist/relog",
+    "mnist/relog-maxout_4",
+    "mnist/relog-minmaxout_4_2-sigmoid_out",
+    "mnist/relu-cnn_32_64_256",
+}
+NETWORKS = [pytest.param(name, marks=[NOT_RUN] if name in WAITING else []) for name in sorted(read_cards())]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_on_every_network_the_minimum_norm_attacks_come_near_the_best_known(name: str) -> None:
     side_by_side, board = cells_of(name, DISTANCES), cells_of(name, STANDARD)
     assert set(side_by_side) == set(BARS)
