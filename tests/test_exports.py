@@ -108,7 +108,7 @@ def test_the_suffix_chooses_the_style(marked: Path, tmp_path: Path, command: Com
     command("report", marked, "--format", "latex", "--write", tmp_path / "out" / "b.page")
     assert (tmp_path / "out" / "b.page").read_text(encoding="utf-8").startswith("% pdflatex")
     printed = command("report", marked, "--format", "csv").out
-    assert printed == (tmp_path / "out" / "a.csv").read_text(encoding="utf-8")
+    assert printed == (tmp_path / "out" / "a.csv").read_bytes().decode()
 
 
 def parsed(text: str) -> list[ResultRow]:

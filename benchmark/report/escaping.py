@@ -52,7 +52,7 @@ _ACCENTS = {
 
 def for_markdown(text: str) -> str:
     """One line that Markdown, in a table or out of it, shows as `text`."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return for_terminal(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def for_terminal(text: str) -> str:

@@ -109,7 +109,8 @@ def to_csv(rows: Sequence[ResultRow]) -> str:
     """A line a row under the names of `ResultRow`'s fields; numbers in full, nothing where there is none, params and flags as
     JSON. Texts are as they are: a spreadsheet may take one that begins with = for a formula."""
     lines = io.StringIO()
-    writer = csv.DictWriter(lines, [field.name for field in fields(ResultRow)], lineterminator="\n")
+    # Lines end as in RFC 4180: the writer quotes a carriage return in a name only where it ends lines, too.
+    writer = csv.DictWriter(lines, [field.name for field in fields(ResultRow)])
     writer.writeheader()
     writer.writerows(row.plain() for row in rows)
     return lines.getvalue()
