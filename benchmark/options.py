@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
 from robustboard.benchmark import protocols
 from robustboard.benchmark.adversarials import Adversarials, read_adversarials
 from robustboard.benchmark.datasets import DATASETS
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
+
+HEAD = click.option(
+    "--head",
+    type=click.Choice(["softmax", "sigmoid"]),
+    default="softmax",
+    show_default=True,
+    help="How the outputs of a model of yours become confidences.",
+)
+"""The option that every command has which takes a model from elsewhere."""
 
 
 def chosen_subjects(

@@ -14,18 +14,13 @@ from robustboard.benchmark.diagnose.record import as_json
 from robustboard.benchmark.diagnose.run import DiagnoseRequest, diagnose
 from robustboard.benchmark.diagnose.table import render
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.options import chosen_subjects
+from robustboard.benchmark.options import HEAD, chosen_subjects
 
 
 @click.command("diagnose")
 @click.argument("patterns", metavar="[MODEL]...", nargs=-1)
 @click.option("--model", "references", multiple=True, help="FILE.py:FUNCTION, or another way to name a model of yours.")
-@click.option(
-    "--head",
-    type=click.Choice(["softmax", "sigmoid"]),
-    default="softmax",
-    help="How a --model's outputs become confidences.",
-)
+@HEAD
 @click.option("--dataset", "dataset_name", help=f"{', '.join(DATASETS)}; default: the data sets of the models.")
 @click.option("--protocol", "protocol_name", default="standard", show_default=True, help="Whose examples, budgets and cells.")
 @click.option("--n", type=int, help="The first n test examples instead of the protocol's, as in run --n.")

@@ -16,6 +16,7 @@ from robustboard.benchmark.commands.reading import say_troubles
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.options import (
+    HEAD,
     checked_device,
     chosen_subjects,
     given_adversarials,
@@ -36,12 +37,7 @@ from robustboard.benchmark.run import Request, run
 )
 @click.option("--models", "patterns", help="Comma-separated globs over the registry; default: the protocol's.")
 @click.option("--model", "references", multiple=True, help="FILE.py:FUNCTION or robustbench:DATASET/THREAT/NAME.")
-@click.option(
-    "--head",
-    type=click.Choice(["softmax", "sigmoid"]),
-    default="softmax",
-    help="How a --model's outputs become confidences.",
-)
+@HEAD
 @click.option("--attacks", "attack_names", help="Comma-separated; default: the protocol's.")
 @click.option(
     "--adversarials",

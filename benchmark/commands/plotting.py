@@ -11,7 +11,7 @@ from tabulate import tabulate
 from robustboard.benchmark.commands.folders import leaderboards
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.options import checked_device, words
+from robustboard.benchmark.options import HEAD, checked_device, words
 
 FOLDERS = ("results", "distances", "exact")
 
@@ -30,9 +30,7 @@ FOLDERS = ("results", "distances", "exact")
 @click.option("--protocol", help="Whose board; default: standard, or the only one in the results.")
 @click.option("--attack", "attacks", help="Comma-separated attacks instead of the kind's own choice.")
 @click.option("--dataset", help=f"{', '.join(DATASETS)}; default: all. Needed for a MODEL of your own.")
-@click.option(
-    "--head", type=click.Choice(["softmax", "sigmoid"]), default="softmax", show_default=True, help="Of a MODEL of yours."
-)
+@HEAD
 @click.option("--n", type=click.IntRange(1), help="Examples that a network is run on; default: the kind's own number.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with the data; the only place looked at.")
 @click.option("--device", default="auto", show_default=True)
