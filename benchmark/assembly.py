@@ -77,7 +77,7 @@ def assemble(
             dict(attack.parameters),
         ),
         outcome=outcome(examples, attack.threat, any(batch.has_start for batch in batches)),
-        per_example=_per_example(examples),
+        per_example=per_example(examples),
         cost=_cost(batches, device),
         environment=EnvironmentBlock(**current_environment(), seed=cell.protocol.seed, started=started, finished=now()),
         joined={other.attack.name: other.identity for other in joined},
@@ -133,7 +133,8 @@ def _quantiles(distances: Sequence[float]) -> dict[str, float]:
     return {f"p{q}": round(float(value), 5) for q, value in zip(QUANTILES, values, strict=True)}
 
 
-def _per_example(examples: Sequence[ExampleRecord]) -> PerExample:
+def per_example(examples: Sequence[ExampleRecord]) -> PerExample:
+    """The examples as a cell records them: distances and confidences to four digits."""
     return PerExample(
         index=[example.index for example in examples],
         correct_clean=[1 if example.correct_clean else 0 for example in examples],

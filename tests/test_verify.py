@@ -26,8 +26,6 @@ from robustboard.benchmark.results import read_cell, write_cell
 from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.statistics import wilson
 from robustboard.benchmark.subjects import registry_subjects, user_subject
-from robustboard.benchmark.verify.agreement import Causes, disagreements
-from robustboard.benchmark.verify.files import sorted_out
 from robustboard.benchmark.verify.findings import Finding, Report
 from robustboard.benchmark.verify.run import VerifyRequest, verify
 from robustboard.models import registry
@@ -489,11 +487,3 @@ def test_an_empty_or_absent_folder_is_an_input_error(tmp_path: Path) -> None:
         verify(VerifyRequest(tmp_path / "absent"))
     with pytest.raises(InputError, match="there is nothing to verify in"):
         verify(VerifyRequest(tmp_path))
-
-
-def test_the_committed_cells_agree_with_themselves() -> None:
-    folder = Path(__file__).parents[1] / "leaderboards"
-    for path, cell in sorted_out(folder).cells.items():
-        causes = Causes()
-        disagreements(cell, causes)
-        assert causes.told() == (), path

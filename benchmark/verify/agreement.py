@@ -13,6 +13,8 @@ from robustboard.benchmark.records import CellResult
 
 RECORDED = 5e-5
 """What a distance or a confidence loses when it is recorded to four digits."""
+_SUMMED_UP = 3 * RECORDED
+"""How far a mean or a quantile of recorded values can be from the recorded mean: the values, and either mean, were rounded."""
 _COUNTED = (
     "clean_accuracy",
     "robust_accuracy",
@@ -118,10 +120,10 @@ def _outcome_disagreements(cell: CellResult) -> Iterator[str]:
     if told.fooled_after_rounding > sum(example.fooled and example.correct_clean for example in examples):
         yield "more of its examples are fooled after rounding than before"
     if set(told.distance_quantiles) != set(counted.distance_quantiles) or not all(
-        _near(value, counted.distance_quantiles[name], 2 * RECORDED) for name, value in told.distance_quantiles.items()
+        _near(value, counted.distance_quantiles[name], _SUMMED_UP) for name, value in told.distance_quantiles.items()
     ):
         yield "its distance_quantiles are not those of its distances"
-    if not _near(told.confidence_on_fooled, counted.confidence_on_fooled, 2 * RECORDED):
+    if not _near(told.confidence_on_fooled, counted.confidence_on_fooled, _SUMMED_UP):
         yield (
             f"its confidence_on_fooled is {_shown(told.confidence_on_fooled)}, but its examples come to "
             f"{_shown(counted.confidence_on_fooled)}"
