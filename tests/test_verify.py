@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conftest import Command, put
-from handmade import make_cell, make_certificate
+from handmade import make_cell, make_certificate, make_diagnosis
 from robustboard.benchmark.candidates import candidates_path
 from robustboard.benchmark.cells import recorded_identity
 from robustboard.benchmark.certify.record import write_certificate
+from robustboard.benchmark.diagnose.record import file_of, write_diagnosis, write_diagnosis_schema
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult
@@ -185,6 +186,10 @@ def other_distance(cell: CellResult, path: Path) -> CellResult:
     return with_rows(cell, first(cell, found=True), distance=0.1)
 
 
+def distance_of_nothing(cell: CellResult, path: Path) -> CellResult:
+    return with_rows(cell, first(cell, found=False), distance=0.05)
+
+
 def wrong_from_the_start(cell: CellResult, path: Path) -> CellResult:
     return with_rows(cell, first(cell, found=False), correct_clean=0, distance=0.0)
 
@@ -287,6 +292,7 @@ TAMPERINGS = {
     ),
     "a confidence": Tampering(other_confidence, "its confidence is recorded as 0.1, but its candidate's is"),
     "a distance": Tampering(other_distance, "its distance is recorded as 0.1, but its candidate's is"),
+    "a distance of nothing": Tampering(distance_of_nothing, "nothing was found, and yet it has a distance or a confidence"),
     "a clean verdict": Tampering(wrong_from_the_start, "it is recorded as wrong clean, but the model classifies it right"),
     "the accuracy": Tampering(outcome(robust_accuracy=0.9), r"its robust_accuracy is 0\.9000, but its examples come to"),
     "the clean accuracy": Tampering(outcome(clean_accuracy=1.0), r"its clean_accuracy is 1\.0000, but its examples come to"),
@@ -465,6 +471,20 @@ def test_certificates_are_named_as_what_they_are(folder: Path, command: Command)
     answer = command("verify", folder)
     assert answer.code == 1
     assert "is no certificate of this program" in answer.out
+
+
+def test_diagnoses_are_named_as_what_they_are(folder: Path, command: Command) -> None:
+    path = file_of(folder / "told", *MODEL.split("/"))
+    write_diagnosis(make_diagnosis("relog"), path)
+    write_diagnosis_schema(folder / "told")
+    answer = command("verify", folder)
+    assert answer.code == 0, answer.out
+    assert f"1 diagnosis file (told/{MODEL}/diagnosis.json): what the 23 checks found" in answer.out
+    assert "5 cells: 5 pass" in answer.out
+    path.write_text("{", encoding="utf-8")
+    answer = command("verify", folder)
+    assert answer.code == 1
+    assert "is no diagnosis of this program" in answer.out
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,12 @@ _COUNTED = (
 
 @dataclass
 class Causes:
-    """What is wrong with a cell, by kind, so that a hundred examples with one fault make one sentence."""
+    """What is wrong with a cell, by kind, so that a hundred examples with one fault make one sentence; and what of it could
+    not be checked."""
 
     _examples: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     _sentences: list[str] = field(default_factory=list)
+    _remarks: list[str] = field(default_factory=list)
 
     def say(self, sentence: str) -> None:
         """A fault of the cell as a whole."""
@@ -41,6 +43,14 @@ class Causes:
     def blame(self, index: int, kind: str, sentence: str) -> None:
         """A fault of one example; of the further examples of the same `kind` only the number is told."""
         self._examples.setdefault(kind, []).append((index, sentence))
+
+    def remark(self, sentence: str) -> None:
+        """No fault: what could not be checked."""
+        self._remarks.append(sentence)
+
+    def remarked(self) -> tuple[str, ...]:
+        """What was not checked, a sentence each."""
+        return tuple(self._remarks)
 
     def told(self) -> tuple[str, ...]:
         """One sentence a kind."""
@@ -93,6 +103,7 @@ def _examples(cell: CellResult) -> list[ExampleRecord]:
 def _broken(example: ExampleRecord, threat: Threat) -> dict[str, str]:
     """The rules of a record that one example breaks: kind -> sentence."""
     found, distance, slack = example.found, example.distance, TOLERANCE + RECORDED
+    clean_error = not example.correct_clean and distance == 0
     at = "" if distance is None else f"at distance {distance:g} for ε = {threat.epsilon:g}"
     over = found and distance is not None and distance > threat.epsilon + slack
     within = found and distance is not None and distance < threat.epsilon - slack
@@ -100,6 +111,8 @@ def _broken(example: ExampleRecord, threat: Threat) -> dict[str, str]:
         "it is fooled, and yet nothing was found": example.fooled and not found,
         "something was found, and yet it has no distance or no confidence": found
         and (distance is None or example.confidence is None),
+        "nothing was found, and yet it has a distance or a confidence": not found
+        and not (example.confidence is None and (distance is None or clean_error)),
         "it is wrong clean, and yet it was attacked": found and not example.correct_clean and threat.aim != "confidence",
         "the attack failed, and yet something was found": found and bool(example.failure) and example.correct_clean,
         "something was found, and yet it is not fooled": found and not example.fooled and (threat.is_bound or within),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from robustboard.benchmark.candidates import CANDIDATES_SUFFIX, candidates_path
 from robustboard.benchmark.certify.record import read_certificate
+from robustboard.benchmark.diagnose.record import read_diagnosis
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.results import (
     CANARIES_FILE,
     CERTIFICATE_FILES,
     CERTIFICATE_SCHEMA_FILE,
+    DIAGNOSIS_FILE,
+    DIAGNOSIS_SCHEMA_FILE,
     MANIFEST_FILE,
     SCHEMA_FILE,
     read_cell,
@@ -26,8 +29,19 @@ _KINDS = {
     "manifest": "what the runs were meant to fill",
     "grades": "how the attacks did on the canaries",
     "certificate": "a proof, which is checked by proving again: robustboard certify",
+    "diagnosis": "what the 23 checks found, which is checked by looking again: robustboard diagnose",
     "journal": "batches of a run that is not finished",
     "other": "left alone",
+}
+
+_READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    MANIFEST_FILE: ("manifest", lambda path: read_manifest(path.parent)),
+    DIAGNOSIS_FILE: ("diagnosis", read_diagnosis),
+    **dict.fromkeys(CERTIFICATE_FILES, ("certificate", read_certificate)),
+}
+_UNREAD = {
+    CANARIES_FILE: "grades",
+    **dict.fromkeys((SCHEMA_FILE, CERTIFICATE_SCHEMA_FILE, DIAGNOSIS_SCHEMA_FILE), "schema"),
 }
 
 
@@ -70,17 +84,14 @@ def sorted_out(folder: Path) -> Files:
 
 
 def _kind(path: Path) -> str:
-    """What a file is by its name; of certificates and manifests that they read. Raises `InputError` where they do not."""
-    if path.name in (SCHEMA_FILE, CERTIFICATE_SCHEMA_FILE):
-        return "schema"
-    if path.name == CANARIES_FILE:
-        return "grades"
-    if path.name == MANIFEST_FILE:
-        read_manifest(path.parent)
-        return "manifest"
-    if path.name in CERTIFICATE_FILES:
-        read_certificate(path)
-        return "certificate"
+    """What a file is by its name; of certificates, diagnoses and manifests that they read. Raises `InputError` where one does
+    not."""
+    if path.name in _READERS:
+        kind, read = _READERS[path.name]
+        read(path)
+        return kind
+    if path.name in _UNREAD:
+        return _UNREAD[path.name]
     if path.suffix == ".json":
         return "cell"
     return "journal" if ".partial-" in path.name and path.suffix == ".jsonl" else "other"

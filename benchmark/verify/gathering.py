@@ -42,19 +42,29 @@ def gather(cell: CellResult, path: Path, data_set: Dataset, causes: Causes) -> t
     return shown, len((taken_over & found) - set(shown))
 
 
+def joined_cell(cell: CellResult, path: Path, attack: str) -> tuple[Path, CellResult]:
+    """The cell of `attack` beside the worst case in the file `path`, which it joined, and its file. Raises `InputError` where
+    there is none, or another than it joined."""
+    try:
+        beside = path.with_name(cell_path(Path(), "", "", attack).name)
+        other = read_cell(beside)
+    except ValueError as trouble:  # a name that no file can have
+        raise InputError(f"no file can hold a cell of {attack!r}") from trouble
+    if cell.joined.get(attack) != other.identity:
+        raise InputError(f"{beside.name} is another cell than the one it joined")
+    return beside, other
+
+
 def _taken_over(
     cell: CellResult, path: Path, attack: str, wanted: set[int], data_set: Dataset, causes: Causes
 ) -> dict[int, Tensor]:
     """The candidates of the examples `wanted` from the cell of the attack that fooled them first; none where it keeps none."""
-    beside = path.with_name(cell_path(Path(), "", "", attack).name)
     try:
-        other = read_cell(beside)
-        if cell.joined.get(attack) != other.identity:
-            raise InputError(f"{beside.name} is another cell than the one it joined")
+        beside, other = joined_cell(cell, path, attack)
         if other.candidates is None:
             return {}
         candidates = _read(other.candidates, beside, data_set)
-    except (InputError, ValueError) as trouble:  # ValueError: a name that no file can have
+    except InputError as trouble:
         causes.say(f"what it took over from {attack} cannot be judged: {trouble}")
         return {}
     for index in sorted(wanted - set(candidates.indices)):

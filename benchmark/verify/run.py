@@ -16,7 +16,9 @@ from robustboard.benchmark.subjects import Subject, registry_subjects, user_subj
 from robustboard.benchmark.verify.agreement import Causes, disagreements
 from robustboard.benchmark.verify.files import sorted_out
 from robustboard.benchmark.verify.findings import Finding, Report, Status
+from robustboard.benchmark.verify.joining import check_joined
 from robustboard.benchmark.verify.judging import Asked, Verified, check_candidates, check_clean
+from robustboard.benchmark.verify.planning import check_plan
 from robustboard.models import registry
 
 Cells = Mapping[Path, CellResult]
@@ -57,6 +59,7 @@ def _of_model(request: VerifyRequest, cells: Cells) -> list[Finding]:
     causes = {path: Causes() for path in cells}
     for path, cell in cells.items():
         disagreements(cell, causes[path])
+        check_joined(cell, path, causes[path])
     first, unverifiable, verified = next(iter(cells.values())), "", {}
     try:
         subject, data_set = _subject(request, first), _data(request, first)
@@ -64,6 +67,8 @@ def _of_model(request: VerifyRequest, cells: Cells) -> list[Finding]:
         for path, cell in cells.items():
             _check_block(cell, built, causes[path])
         whole = {path: cell for path, cell in cells.items() if _has_examples(cell, data_set, causes[path])}
+        for path, cell in whole.items():
+            check_plan(cell, data_set, causes[path])
         verified = _ask(request, built, data_set, whole, causes) if whole else {}
     except _UnverifiableError as trouble:
         unverifiable = str(trouble)
@@ -71,7 +76,7 @@ def _of_model(request: VerifyRequest, cells: Cells) -> list[Finding]:
         for cause in causes.values():
             cause.say(str(trouble))
     names = {path: str(path.relative_to(request.folder).with_suffix("")) for path in cells}
-    return [_finding(names[path], cell, causes[path].told(), verified.get(path), unverifiable) for path, cell in cells.items()]
+    return [_finding(names[path], cell, causes[path], verified.get(path), unverifiable) for path, cell in cells.items()]
 
 
 def _subject(request: VerifyRequest, cell: CellResult) -> Subject:
@@ -152,8 +157,8 @@ def _ask(
     return verified
 
 
-def _finding(name: str, cell: CellResult, causes: tuple[str, ...], verified: Verified | None, unverifiable: str) -> Finding:
-    remarks = [unverifiable] if unverifiable else []
+def _finding(name: str, cell: CellResult, found: Causes, verified: Verified | None, unverifiable: str) -> Finding:
+    causes, remarks = found.told(), [*([unverifiable] if unverifiable else []), *found.remarked()]
     if cell.candidates is None:
         checked = (
             "" if unverifiable or causes else "; it agrees with itself, its identity, its weights and the model's clean answers"
