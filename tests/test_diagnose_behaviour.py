@@ -13,6 +13,7 @@ from diagnosis_problems import examined, finding, honest
 from robustboard.benchmark.canaries.models import Around, Noisy
 from robustboard.benchmark.diagnose.behaviour import backward_passes_inside
 from robustboard.benchmark.diagnose.record import Finding
+from robustboard.benchmark.errors import ModelFaultError
 
 Build = Callable[[nn.Module], nn.Module]
 
@@ -54,6 +55,25 @@ def test_a_randomised_layer() -> None:
     assert float(found.figures["largest change over five passes"]) > 1e-4
 
 
+class Fickle(nn.Module):
+    """A network that answers NaN from the third call on."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calls = network, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        logits: Tensor = self.network(images)
+        return logits if self.calls < 3 else logits * torch.nan
+
+
+def test_an_answer_that_is_not_a_number_is_another_answer() -> None:
+    found = found_in(5, Fickle)
+    assert found.verdict == "fail"
+    assert found.figures["largest change over five passes"] == "inf"
+
+
 def by_batch_statistics(model: nn.Module) -> nn.Module:
     """BatchNorm as in training mode, whatever mode the network is in."""
     return nn.Sequential(model, nn.BatchNorm1d(2, track_running_stats=False))
@@ -93,6 +113,44 @@ def test_autograd_inside_the_forward_pass() -> None:
     found = found_in(6, lambda model: Forward(model, purified))
     assert found.verdict == "fail"
     assert "calls autograd inside" in found.reason
+
+
+def purified_by_function(network: nn.Module, images: Tensor) -> Tensor:
+    """The same by torch.func, which bears nobody watching."""
+    gradient = torch.func.grad(lambda inner: network(inner).square().sum())(images.detach())
+    logits: Tensor = network(images + 0.01 * gradient)
+    return logits
+
+
+def test_gradients_by_torch_func_inside_the_forward_pass() -> None:
+    found = found_in(6, lambda model: Forward(model, purified_by_function))
+    assert found.verdict == "fail"
+    assert "calls autograd inside" in found.reason
+
+
+@pytest.mark.parametrize("trouble", [TypeError("no gradients here"), KeyError("x")])
+def test_whatever_the_model_raises_where_a_gradient_is_asked_for_there_is_none(trouble: Exception) -> None:
+    def refusing(network: nn.Module, images: Tensor) -> Tensor:
+        if images.requires_grad:
+            raise trouble
+        logits: Tensor = network(images)
+        return logits
+
+    found = found_in(6, lambda model: Forward(model, refusing))
+    assert found.verdict == "fail"
+    assert type(trouble).__name__ in found.reason
+
+
+def test_memory_that_runs_out_is_no_property_of_the_model() -> None:
+    def hungry(network: nn.Module, images: Tensor) -> Tensor:
+        if images.requires_grad:
+            raise torch.OutOfMemoryError("out of memory")
+        logits: Tensor = network(images)
+        return logits
+
+    for number in (1, 6):
+        with pytest.raises(ModelFaultError, match=f"memory runs out at check {number}"):
+            found_in(number, lambda model: Forward(model, hungry))
 
 
 def test_a_plain_pass_takes_nothing_back_that_it_put_by() -> None:

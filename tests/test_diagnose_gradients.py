@@ -82,6 +82,28 @@ def test_a_margin_with_fast_waves_is_unstable() -> None:
     assert float(found.figures["mean relative change"]) > 0.1
 
 
+class Breaking(nn.Module):
+    """A network that answers NaN once it is told to."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.broken = network, False
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits * torch.nan if self.broken else logits
+
+
+def test_a_margin_that_is_not_a_number_is_not_stable() -> None:
+    model, images, labels, epsilon = honest()
+    network = Breaking(model)
+    examination = examined(network, images, labels, epsilon)
+    assert len(examination.left_by_bim.rows)
+    network.broken = True
+    found = finding(17, examination)
+    assert (found.verdict, found.figures["mean relative change"]) == ("fail", "nan")
+
+
 def test_shattered_gradients_make_bim_weaker_than_what_needs_none() -> None:
     model, images, labels, epsilon = honest()
     examination = examined(Wavy(model, 0.1, 100.0), images, labels, epsilon)

@@ -16,7 +16,7 @@ from robustboard.attacks.losses import margin
 from robustboard.benchmark.canaries.contender import contender
 from robustboard.benchmark.diagnose.examination import Examination
 from robustboard.benchmark.diagnose.observation import Observation
-from robustboard.benchmark.judge import ask, first_line
+from robustboard.benchmark.judge import ask, first_line, is_out_of_memory
 
 FEW = 16
 """Examples that a look at the model alone takes."""
@@ -48,14 +48,19 @@ def repeated(examination: Examination) -> Observation:
 def change_when_repeated(network: nn.Module, images: Tensor, passes: int = 5) -> float:
     """By how much the answers (N, K) to the same images change at most from the first of `passes` to the others."""
     first = ask(network, images)
-    return max(float((ask(network, images) - first).abs().max()) for _ in range(passes - 1))
+    return max(_largest(ask(network, images) - first) for _ in range(passes - 1))
 
 
 def change_when_alone(network: nn.Module, images: Tensor) -> float:
     """By how much an answer changes at most when the image is on its own."""
     together = ask(network, images)
     alone = torch.cat([ask(network, image[None]) for image in images])
-    return float((alone - together).abs().max())
+    return _largest(alone - together)
+
+
+def _largest(changes: Tensor) -> float:
+    """The largest change; an answer that is not a number is infinitely far from every other."""
+    return float(changes.abs().nan_to_num(torch.inf, torch.inf).max())
 
 
 def graph(examination: Examination) -> Observation:
@@ -80,13 +85,16 @@ def missing_graph(network: nn.Module, images: Tensor, labels: Tensor) -> str:
             if not logits.requires_grad:
                 return "the outputs have no graph"
             (gradient,) = torch.autograd.grad(margin(logits, labels).sum(), variable, allow_unused=True)
-    except RuntimeError as trouble:
+    except Exception as trouble:
+        if is_out_of_memory(trouble):
+            raise
         return f"the model raised {type(trouble).__name__}: {first_line(trouble)}"
     return "" if gradient is not None else "the outputs' graph does not reach the input"
 
 
 def backward_passes_inside(network: nn.Module, images: Tensor) -> int:
-    """How many tensors that a graph had put by were taken out again during one forward pass: what a backward pass does."""
+    """How many tensors that a graph had put by were taken out again during one forward pass: what a backward pass does. One for
+    torch.func, which takes gradients only where nobody watches."""
     unpacked = 0
 
     def unpack(tensor: Tensor) -> Tensor:
@@ -94,8 +102,13 @@ def backward_passes_inside(network: nn.Module, images: Tensor) -> int:
         unpacked += 1
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack), torch.enable_grad():
-        network(images.detach().requires_grad_(True))
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack), torch.enable_grad():
+            network(images.detach().requires_grad_(True))
+    except RuntimeError as trouble:
+        if "saved tensor hooks" not in str(trouble):
+            raise
+        return unpacked + 1
     return unpacked
 
 

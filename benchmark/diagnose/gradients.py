@@ -5,6 +5,8 @@ Checks 1, 2, 3, 16 and 17.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -126,6 +128,8 @@ def stable_margin(examination: Examination) -> Observation:
     moved = torch.stack([_moved(examination, left, keys, draw) - at for draw in range(DRAWS)])
     change = float(moved.abs().mean() / at.abs().mean().clamp_min(1e-30))
     figures = {"mean relative change": round(change, 4), "left": len(left.rows)}
+    if not math.isfinite(change):
+        return Observation("fail", "the margin of what BIM left is not finite everywhere within ±4/255", figures)
     reason = f"the margin of what BIM left moves by {change:.1%} on average within ±4/255"
     return Observation("fail" if change > UNSTABLE else "pass", reason, figures)
 
