@@ -48,6 +48,21 @@ def test_a_black_box_attack_on_fewer_examples_is_held_against_those() -> None:
     assert found.figures == {"n": 10, "left by white-box": 9, "fooled by black-box": 1}
 
 
+def test_an_ensemble_of_both_kinds_is_neither() -> None:
+    # Its Square would hide what spsa finds, and its APGD is no black box.
+    found = by_cells(7, cell("bim", [1]), cell("autoattack", [1, 2, 3, 4]), cell("spsa", [2, 3, 4]))
+    assert (found.verdict, found.examples) == ("fail", [2, 3, 4])
+    found = by_cells(7, cell("bim", [1]), cell("torchattacks:autoattack", [2, 3, 4]))
+    assert (found.verdict, found.looked_at) == ("pass", "model")
+
+
+def test_what_one_step_leaves_is_no_sign_that_gradients_mislead() -> None:
+    found = by_cells(7, cell("fgsm", [1]), cell("spsa", range(100)))
+    assert (found.verdict, found.looked_at) == ("pass", "model")
+    found = by_cells(7, cell("fgsm", [1]), cell("bim", [1], n=10), cell("spsa", [50, 60, 70], n=200))
+    assert (found.verdict, found.looked_at, found.figures["n"]) == ("pass", "cells", 10)
+
+
 def test_quantised_input_falls_to_an_attack_that_needs_no_gradient() -> None:
     model, images, labels, epsilon = honest()
     found = finding(7, examined(Around(model, before=quantised), images, labels, epsilon))

@@ -29,6 +29,10 @@ NOISE_EXAMPLES = 4
 ROWS = 512
 """Noisy images that are in the model at once."""
 RESTARTS = 5
+ONE_STEP = frozenset({"fgsm", "fgsm_ce"})
+"""Attacks that follow the gradient for one step: what they leave is no sign that gradients mislead."""
+OF_BOTH_KINDS = frozenset({"autoattack"})
+"""Attacks that send others with and without gradients at the survivors; the worst case is no card, and in neither list."""
 TRANSFER_STEPS = 10
 SMALLER = (0.25, 0.5)
 """Shares of ε that BIM is run at besides ε itself."""
@@ -41,12 +45,14 @@ def black_box(examination: Examination) -> Observation:
     """Check 7 (Carlini et al. 2019, section 4.4; Athalye et al. 2018): an attack without gradients fools what every
     attack with gradients left, on more than 0.2 points.
 
-    From the L∞ cells, if there are some of both kinds; else FGSM, BIM and then Square are run. A cascade is of both kinds.
+    From the L∞ cells, if there are some of both kinds, of more than one step; else FGSM, BIM and then Square are run. A cascade
+    is of both kinds and counts for neither.
     """
-    white, black = _cells(examination, needs_gradient=True), _cells(examination, needs_gradient=False)
-    if white and black:
-        seen = {index for found in white for index in found} & {index for found in black for index in found}
-        return _black_box(white, black, seen, len(seen), "cells")
+    by_gradient, without = _cells(examination, needs_gradient=True), _cells(examination, needs_gradient=False)
+    climbed = {index for name, found in by_gradient.items() if name.rpartition(":")[2] not in ONE_STEP for index in found}
+    if without and climbed:
+        seen = climbed & {index for found in without.values() for index in found}
+        return _black_box([*by_gradient.values()], [*without.values()], seen, len(seen), "cells")
     white = [_of(examination, examination.fgsm), _of(examination, examination.bim)]
     black = [_of(examination, examination.attack("square", examination.left_by_bim.rows, queries=SQUARE_QUERIES))]
     return _black_box(white, black, set(examination.positions(examination.right)), len(examination.labels), "model")
@@ -62,11 +68,12 @@ def _black_box(white: list[Fooled], black: list[Fooled], seen: set[int], n: int,
     return Observation(counted(len(hit), n, 0.2), reason, figures, hit, looked_at)
 
 
-def _cells(examination: Examination, *, needs_gradient: bool) -> list[Fooled]:
-    """Who was fooled, of every L∞ cell of an attack that needs a gradient, or of one that does not."""
-    cards = all_cards()
+def _cells(examination: Examination, *, needs_gradient: bool) -> dict[str, Fooled]:
+    """Who was fooled, by the attack's name, of every L∞ cell of an attack that needs a gradient, or of one that does not."""
+    cards = {name: card for name, card in all_cards().items() if card.own_name not in OF_BOTH_KINDS}
     cells = [cell for cell in examination.cells_of("linf") if cell.attack.name in cards]
-    return [outcomes(cell) for cell in cells if cards[cell.attack.name].needs_gradient == needs_gradient]
+    chosen = [cell for cell in cells if cards[cell.attack.name].needs_gradient == needs_gradient]
+    return {cell.attack.name: outcomes(cell) for cell in chosen}
 
 
 def _of(examination: Examination, attempt: Attempt) -> Fooled:
