@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Command, put
+from handmade import make_diagnosis
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.diagnose import checks, record
 from robustboard.benchmark.diagnose.record import Diagnosis
+from robustboard.benchmark.diagnose.table import render
 from robustboard.benchmark.results import DIAGNOSIS_SCHEMA_FILE, read_folder
 
 SMALL = ("--n", "8", "--quiet")
@@ -129,6 +131,17 @@ def test_cells_of_other_weights_are_not_looked_at(command: Command, tmp_path: Pa
     assert diagnosis(tmp_path, "relu").cells == {}
 
 
+def test_cells_of_another_version_of_the_protocol_are_not_looked_at(command: Command, tmp_path: Path) -> None:
+    told = 'name = "mine"\nversion = {}\ntitle = "mine"\nseed = 0\nattacks = ["fgsm"]\n'
+    told += "[datasets.digits]\nn = 8\nlinf = 0.2\nl2 = 1.0\ngamma = 0.1\n"
+    for version, seen in ((1, {"fgsm"}), (2, set())):
+        words = ("--protocol", put(tmp_path / "mine.toml", told.format(version)), "--out", tmp_path, "--quiet")
+        if version == 1:
+            assert command("run", "--models", "digits/relu", "--device", "cpu", *words)[0] == 0
+        assert command("diagnose", "digits/relu", *words)[0] == 0
+        assert set(record.read_diagnosis(record.file_of(tmp_path / "mine", "digits", "relu")).cells) == seen
+
+
 def test_a_damaged_diagnosis_is_made_again(command: Command, tmp_path: Path) -> None:
     path = put(record.file_of(tmp_path / FOLDER, "digits", "relu"), "{")
     assert command("diagnose", "digits/relu", *SMALL, "--out", tmp_path)[0] == 0
@@ -154,6 +167,13 @@ def test_bad_input_is_one_sentence(command: Command, tmp_path: Path, words: tupl
     assert reason in err
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_model_is_called_and_what_it_raises_is_text() -> None:
+    found = make_diagnosis("a\x1b[2J\nb", {18: "fail"}, reason="the attack raised ValueError: \x1b]0;title\x07")
+    text = render(found)
+    assert all(sign.isprintable() or sign == "\n" for sign in text)
+    assert text.startswith("digits/a\\x1b[2J b · protocol standard v1")
 
 
 def test_of_several_models_those_that_can_are_diagnosed(command: Command, tmp_path: Path, own: Path) -> None:

@@ -91,8 +91,8 @@ def _diagnose_model(request: DiagnoseRequest, subject: Subject, progress: Progre
     path = file_of(request.folder, dataset, subject.name)
     with prepared(model.network, torch.device("cpu")) as network:
         clean = look_clean(network, examples.images, examples.labels, subject.head)
-        cells = _cells_of(request.folder, subject, model.weights_sha256, model.code)
-        control_cell = _cells_of(request.folder, control, control.weights_sha256).get("bim") if control else None
+        cells = _cells_of(request, subject, model.weights_sha256, model.code)
+        control_cell = _cells_of(request, control, control.weights_sha256).get("bim") if control else None
         examination = Examination(network, clean, examples, indices, protocol, cells, others, control, control_cell)
         identity = _identity(examination, model)
         try:
@@ -123,11 +123,16 @@ def _diagnose_model(request: DiagnoseRequest, subject: Subject, progress: Progre
     return result
 
 
-def _cells_of(folder: Path, subject: Subject, weights: str, code: str = "") -> dict[str, CellResult]:
-    """The finished cells of this very model, by attack; what does not read is for the report to say."""
-    found, _ = read_folder(folder / subject.dataset / subject.name)
-    mine = (weights, subject.source, code)
-    return {cell.attack.name: cell for cell in found if (cell.model.weights_sha256, cell.model.source, cell.model.code) == mine}
+def _cells_of(request: DiagnoseRequest, subject: Subject, weights: str, code: str = "") -> dict[str, CellResult]:
+    """The finished cells of this very model under this version of the protocol, by attack; what does not read is for the report
+    to say."""
+    found, _ = read_folder(request.folder / subject.dataset / subject.name)
+    mine = (weights, subject.source, code, request.protocol.version)
+    return {cell.attack.name: cell for cell in found if _origin(cell) == mine}
+
+
+def _origin(cell: CellResult) -> tuple[str, str, str, int]:
+    return cell.model.weights_sha256, cell.model.source, cell.model.code, cell.protocol.version
 
 
 def _fellows(subject: Subject) -> tuple[list[Subject], Subject | None]:

@@ -8,6 +8,7 @@ from collections import Counter
 from tabulate import tabulate
 
 from robustboard.benchmark.diagnose.record import Diagnosis, Finding
+from robustboard.benchmark.report.escaping import for_terminal
 
 WORDS = {"pass": "no failure detected", "warn": "▲ warn", "fail": "▲ fail", "not applicable": "not applicable"}
 """A pass is never told as a proof of robustness."""
@@ -24,7 +25,7 @@ def render(diagnosis: Diagnosis) -> str:
     counts = Counter(finding.verdict for finding in diagnosis.findings)
     told = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "warn", "not applicable") if counts[verdict]]
     seconds = sum(finding.seconds for finding in diagnosis.findings)
-    heading = (
+    heading = for_terminal(
         f"{diagnosis.dataset.name}/{diagnosis.model.name} · protocol {diagnosis.protocol.name} v{diagnosis.protocol.version} · "
         f"{diagnosis.dataset.n} examples, {len(diagnosis.cells)} cells · {seconds:.0f} s"
     )
@@ -32,4 +33,4 @@ def render(diagnosis: Diagnosis) -> str:
 
 
 def _row(finding: Finding) -> list[str]:
-    return [str(finding.number), finding.title, WORDS[finding.verdict], finding.looked_at, finding.reason]
+    return [str(finding.number), finding.title, WORDS[finding.verdict], finding.looked_at, for_terminal(finding.reason)]
