@@ -10,6 +10,7 @@ import click
 from robustboard.benchmark.commands import comparing, diagnosing, grading, making, plotting, reading, training, verifying
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
+from robustboard.benchmark.report.escaping import for_terminal
 from robustboard.models.registry import RegistryError
 
 
@@ -19,7 +20,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except (InputError, RegistryError) as trouble:
-        _leave(f"error: {trouble}", 2)
+        _leave(for_terminal(f"error: {trouble}"), 2)
     except click.ClickException as trouble:
         trouble.show()
         sys.exit(trouble.exit_code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,17 @@ def test_hostile_names_stay_in_their_cell(tmp_path: Path) -> None:
         assert not any(line.startswith("\\x1b") for line in text.splitlines())
     (board,) = json.loads(json.dumps(as_json(found)))["boards"]
     assert set(board["ranks"]["bim"]) == {name, "b"}
+
+
+def test_hostile_attacks_and_protocols_stay_text(tmp_path: Path) -> None:
+    evil = "<script>|\x1b[2J"
+    cells = [cell("a", 40), cell("b", 0), cell("a", 0, "fgsm"), cell("b", 40, "fgsm")]
+    for at, each in enumerate(cells):
+        block = replace(each.attack, name=f"{each.attack.name}{evil}")
+        write_cell(replace(each, attack=block, protocol=replace(each.protocol, name=evil)), tmp_path / f"{at}.json")
+    found = study([tmp_path])
+    for style in ("terminal", "markdown"):
+        text = render(found, style)
+        assert "\x1b" not in text
+        assert text.count("falls behind") == 1
+        assert style == "terminal" or "<script>" not in text

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from robustboard.benchmark.commands.folders import leaderboards
+from robustboard.benchmark.commands.troubles import say_left_alone
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.options import words
 from robustboard.benchmark.report.compare import differences, gate, page, sides
+from robustboard.benchmark.report.escaping import for_terminal
 from robustboard.benchmark.report.ranks import page as ranks_page
 from robustboard.benchmark.report.ranks import study
 from robustboard.benchmark.results import write_atomically
@@ -59,7 +61,7 @@ def compare_command(
         print(page.render(a, b, found, comparisons), end="")
     worse = gate.worse_cells(comparisons, points, by) if points is not None else []
     if worse:
-        print(f"worse: B is more than {points:g} points below A in {', '.join(worse)}", file=sys.stderr)
+        print(for_terminal(f"worse: B is more than {points:g} points below A in {', '.join(worse)}"), file=sys.stderr)
         sys.exit(1)
 
 
@@ -74,8 +76,7 @@ def ranks_command(folders: tuple[Path, ...], columns: str | None, as_json: bool,
     a protocol, also how the order changes from each to the next. Default: the committed results.
     """
     found = study.study(folders or [leaderboards() / "results" / "standard"], words(columns))
-    for trouble in found.troubles:
-        print(f"left alone: {trouble}", file=sys.stderr)
+    say_left_alone(found.troubles)
     print(json.dumps(ranks_page.as_json(found), indent=1) if as_json else ranks_page.render(found, "terminal"))
     if write is not None:
         write_atomically(write, ranks_page.render(found, "markdown"))

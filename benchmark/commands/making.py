@@ -12,7 +12,7 @@ from robustboard.benchmark.certify.methods import TIME_LIMIT_S
 from robustboard.benchmark.certify.record import MethodName
 from robustboard.benchmark.certify.run import CertifyRequest, certify, sentence
 from robustboard.benchmark.commands.folders import leaderboards
-from robustboard.benchmark.commands.reading import say_troubles
+from robustboard.benchmark.commands.troubles import say_left_alone
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.options import (
@@ -107,7 +107,7 @@ def run_command(
     )
     summary = run(request)
     published = publish([request.folder], "terminal", request.folder / "tables.md")
-    say_troubles(published)
+    say_left_alone(published.troubles)
     print(published.text)
     print(f"{summary.evaluated} cells finished, {summary.reused} kept as they were; results in {request.folder}")
 

@@ -9,9 +9,11 @@ import click
 from tabulate import tabulate
 
 from robustboard.benchmark.commands.folders import leaderboards
+from robustboard.benchmark.commands.troubles import say_left_alone
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.options import HEAD, checked_device, words
+from robustboard.benchmark.report.escaping import for_terminal
 
 FOLDERS = ("results", "distances", "exact")
 
@@ -72,8 +74,7 @@ def plot_command(
         kind, models, there, protocol, wanted, tuple(words(attacks)), "sigmoid" if head == "sigmoid" else "softmax", bench
     )
     views, troubles = asked_views(asked)
-    for trouble in troubles:
-        print(f"left alone: {trouble}", file=sys.stderr)
+    say_left_alone(troubles)
     missing = []
     for each, view in views:
         made = attempt(each, view)
@@ -85,4 +86,4 @@ def plot_command(
     if len(missing) == len(views):
         raise InputError(missing[0].reason)
     for gone in missing:
-        print(f"not drawn: {gone.kind}: {gone.reason}", file=sys.stderr)
+        print(for_terminal(f"not drawn: {gone.kind}: {gone.reason}"), file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from tabulate import tabulate
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.commands.folders import leaderboards
+from robustboard.benchmark.commands.troubles import say_left_alone
 from robustboard.benchmark.report import ablation, claims
 from robustboard.benchmark.report.board import Board
-from robustboard.benchmark.report.publish import STYLES, Published, publish, read_boards
+from robustboard.benchmark.report.publish import STYLES, publish, read_boards
 from robustboard.benchmark.results import write_atomically
 from robustboard.models import registry
 
@@ -40,7 +40,7 @@ def report_command(
 ) -> None:
     """Render the results below FOLDERS as tables; csv has a line a cell, its numbers in full."""
     published = publish(list(folders), style, write, into, known)
-    say_troubles(published)
+    say_left_alone(published.troubles)
     print(published.text, end="" if style == "csv" else "\n")
 
 
@@ -60,8 +60,7 @@ def claims_command(write: Path | None) -> None:
 
 def _committed() -> list[Board]:
     boards, troubles = read_boards([leaderboards() / "results" / "standard"])
-    for trouble in troubles:
-        print(f"left alone: {trouble}", file=sys.stderr)
+    say_left_alone(troubles)
     return boards
 
 
@@ -123,9 +122,3 @@ def protocols_command(as_json: bool) -> None:
         return
     rows = [[p.name, p.version, ", ".join(f"{k} {v.n}" for k, v in p.datasets.items()), ", ".join(p.attacks)] for p in known]
     print(tabulate(rows, headers=["protocol", "version", "examples", "attacks"], disable_numparse=True))
-
-
-def say_troubles(published: Published) -> None:
-    """What was found in the folders and not shown, to the error stream."""
-    for trouble in published.troubles:
-        print(f"left alone: {trouble}", file=sys.stderr)

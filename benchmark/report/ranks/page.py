@@ -68,7 +68,7 @@ def _board(each: BoardStudy, several: bool, style: str) -> str:
         parts += [
             _table(["Kendall's τ", *heads[:-1]], _matrix(each), style),
             paragraph(TAU, style),
-            *_swap_lines(each.agreements),
+            *_swap_lines(each.agreements, style),
         ]
     implementations = over_implementations(each.agreements)
     if implementations:
@@ -85,7 +85,7 @@ def _change(change: Change, style: str) -> str:
             _title(title, style),
             _list("order by", change.agreements, style),
             paragraph(SWAPS, style),
-            *_swap_lines(change.agreements),
+            *_swap_lines(change.agreements, style),
         ]
     )
 
@@ -95,13 +95,13 @@ def _named(each: BoardStudy) -> str:
 
 
 def _title(text: str, style: str) -> str:
-    return f"## {text}" if style == "markdown" else text
+    return f"## {for_markdown(text)}" if style == "markdown" else for_terminal(text)
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
     markdown = style == "markdown"
-    safe = [[for_markdown(cell) if markdown else for_terminal(cell) for cell in row] for row in rows]
-    return tabulate(safe, headers=headers, tablefmt="github" if markdown else "simple", disable_numparse=True)
+    safe, *lines = [[for_markdown(cell) if markdown else for_terminal(cell) for cell in row] for row in (headers, *rows)]
+    return tabulate(lines, headers=safe, tablefmt="github" if markdown else "simple", disable_numparse=True)
 
 
 def _matrix(each: BoardStudy) -> list[list[str]]:
@@ -136,15 +136,13 @@ def _orders(pair: Agreement) -> str:
     return _column(pair.first) if pair.first == pair.second else f"{_column(pair.first)} → {_column(pair.second)}"
 
 
-def _swap_lines(agreements: Sequence[Agreement]) -> list[str]:
+def _swap_lines(agreements: Sequence[Agreement], style: str) -> list[str]:
     """How many pairs swap, and the first of those that do so beyond chance."""
+    told = for_markdown if style == "markdown" else for_terminal
     swaps = [(pair, swap) for pair in agreements for swap in pair.swaps]
     certain = [(pair, swap) for pair, swap in swaps if swap.beyond_chance]
     lines = [f"{len(swaps)} swaps of a pair, {len(certain)} of them beyond chance{':' if certain else '.'}"]
-    lines += [
-        f"- {_orders(pair)}: {for_terminal(swap.ahead)} falls behind {for_terminal(swap.behind)}"
-        for pair, swap in certain[:SHOWN]
-    ]
+    lines += [f"- {told(_orders(pair))}: {told(swap.ahead)} falls behind {told(swap.behind)}" for pair, swap in certain[:SHOWN]]
     lines += [f"- … and {len(certain) - SHOWN} more: --json has them all"] if len(certain) > SHOWN else []
     return ["\n".join(lines)]
 
