@@ -225,6 +225,17 @@ def test_marks_and_files_that_do_not_read_are_named(tmp_path: Path) -> None:
     assert "damaged.json" in text
 
 
+def test_cells_of_older_weights_are_left_out_and_said(tmp_path: Path) -> None:
+    # After retraining only bim was run again: fgsm is of a network that is no more.
+    newer = make_cell("a", fooled=STRONG, weights="b" * 64)
+    newer = replace(newer, environment=replace(newer.environment, finished="2025-01-01T00:00:00+00:00"))
+    save(tmp_path, newer, make_cell("a", "fgsm"), make_cell("b"), make_cell("b", "fgsm"))
+    assert set(compared("digits/a", "digits/b", tmp_path)) == {"bim"}
+    text = shown("digits/a", "digits/b", tmp_path)
+    assert "▲ A: digits/a: fgsm was run on other weights and is not shown: run it again." in text
+    assert "only in B: fgsm" in text
+
+
 def test_hostile_names_stay_in_their_line(tmp_path: Path) -> None:
     name = "<script>\n\x1b[2J" + "x" * 200
     for at, cell in enumerate([make_cell(name, fooled=WEAK), make_cell("b")]):

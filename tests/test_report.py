@@ -232,6 +232,28 @@ def test_cells_of_two_protocol_versions_are_refused_though_their_attacks_differ(
         make_boards([make_cell(attack="bim"), make_cell(attack="fgsm", version=2)], [])
 
 
+def test_attacks_of_one_norm_with_different_budgets_share_no_table() -> None:
+    # Neither the heading's ε nor the worst case would be true of both.
+    with pytest.raises(InputError, match=r"fgsm on relu at ε = 0\.3 and bim on relu at ε = 0\.1 cannot stand in one table"):
+        make_boards([make_cell(attack="fgsm", eps=0.3), make_cell(attack="bim", eps=0.1)], [])
+    assert len(one_board([make_cell(attack="bim", eps=0.3), make_cell(attack="cw", eps=2.0)]).rows) == 1
+
+
+@styles
+def test_cells_that_disagree_clean_mark_their_row_and_spoil_no_other(style: str) -> None:
+    # A randomised model, or one example within rounding of its border and two machines.
+    odd = [make_cell("odd", "bim", fooled=fooled()), make_cell("odd", "fgsm", correct=[0] * 2 + [1] * 18, fooled=fooled())]
+    fine = [make_cell("fine", name, fooled=fooled(*range(19))) for name in ("bim", "fgsm")]
+    board = one_board([*odd, *fine])
+    assert [row.model for row in board.rows] == ["fine", "odd"]
+    worst = board.rows[1].worst_case("linf")
+    assert worst is not None
+    assert worst.robust == 18, "what either has wrong is not robust"
+    assert "▲ odd: its cells disagree on whether 2 of 20 examples are right clean, first 0: run them again." in render(
+        [board], style
+    )
+
+
 def test_a_row_does_not_join_attacks_on_different_weights() -> None:
     # After retraining only some attacks, the row would be of a model that never existed.
     cells = [make_cell(attack="bim", weights="a" * 64), make_cell(attack="cw", weights="b" * 64)]

@@ -14,7 +14,7 @@ from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.certificates import checked
 from robustboard.benchmark.report.diagnoses import flags_of, of_model
-from robustboard.benchmark.report.verdicts import jointly_robust_examples
+from robustboard.benchmark.report.verdicts import clean_disagreements, jointly_robust_examples
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
 
@@ -182,6 +182,12 @@ def _refuse_unlike(cells: Sequence[CellResult]) -> None:
             raise InputError(
                 f"{first.model.name} and {cell.model.name} cannot stand in one table: {difference}; run the older one again"
             )
+    radii: dict[str, CellResult] = {}
+    for cell in cells:
+        first = radii.setdefault(cell.attack.norm, cell)
+        if cell.attack.eps != first.attack.eps:
+            one, other = (f"{each.attack.name} on {each.model.name} at ε = {each.attack.eps:g}" for each in (first, cell))
+            raise InputError(f"{one} and {other} cannot stand in one table; run the older one again")
     versions = {cell.protocol.version for cell in cells}
     if len(versions) > 1:
         raise InputError(f"cells of protocol versions {sorted(versions)} cannot stand in one table; run the older ones again")
@@ -190,14 +196,9 @@ def _refuse_unlike(cells: Sequence[CellResult]) -> None:
 def _newest(cells: Sequence[CellResult]) -> tuple[dict[str, CellResult], list[str]]:
     """A model's cells by attack, those of its newest weights only, and a mark on each that is left out. Raises `InputError`
     when there are two different results of one cell."""
-    latest = max(cells, key=lambda cell: cell.environment.finished)
+    current, stale = of_newest(cells)
     shown: dict[str, CellResult] = {}
-    stale = []
-    for cell in cells:
-        if _model_of(cell) != _model_of(latest):
-            what = "weights" if cell.model.weights_sha256 != latest.model.weights_sha256 else "code"
-            stale.append(f"{cell.attack.name} was run on other {what} and is not shown: run it again")
-            continue
+    for cell in current:
         there = shown.setdefault(cell.attack.name, cell)
         if there.identity != cell.identity:
             raise InputError(
@@ -209,6 +210,19 @@ def _newest(cells: Sequence[CellResult]) -> tuple[dict[str, CellResult], list[st
             stale.append(f"{name} went on from an older {' and '.join(gone)} and is not counted: run it again")
             del shown[name]
     return shown, stale
+
+
+def of_newest(cells: Sequence[CellResult]) -> tuple[list[CellResult], list[str]]:
+    """Of a model's cells those of its newest weights and code, and a mark on each of the others."""
+    latest = max(cells, key=lambda cell: cell.environment.finished)
+    current, stale = [], []
+    for cell in cells:
+        if _model_of(cell) == _model_of(latest):
+            current.append(cell)
+            continue
+        what = "weights" if cell.model.weights_sha256 != latest.model.weights_sha256 else "code"
+        stale.append(f"{cell.attack.name} was run on other {what} and is not shown: run it again")
+    return current, stale
 
 
 def _model_of(cell: CellResult) -> tuple[str, str, str]:
@@ -252,6 +266,9 @@ def marks(cells: Mapping[str, CellResult]) -> list[str]:
         found.append(f"clean accuracy {right / n:.1%} differs from the registry's {expected:.1%}")
     if cell.model.output != "logits":
         found.append(f"outputs are {cell.model.output}, which can hide gradients")
+    odd = clean_disagreements(cells.values())
+    if odd:
+        found.append(f"its cells disagree on whether {len(odd)} of {n} examples are right clean, first {odd[0]}: run them again")
     for name, result in cells.items():
         if result.outcome.upper_bound_only:
             failed, of = result.outcome.n_attack_failures, result.outcome.n

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult
 
 
@@ -15,21 +14,24 @@ def robust_examples(cell: CellResult) -> dict[int, bool]:
 
 
 def jointly_robust_examples(cells: Sequence[CellResult]) -> dict[int, bool]:
-    """Every example that any of one model's cells covers -> right clean and fooled by none that covers it.
-
-    Raises `InputError` where the cells disagree on an example clean.
-    """
+    """Every example that any of one model's cells covers -> right clean in all that cover it and fooled by none of them."""
     robust: dict[int, bool] = {}
-    right: dict[int, bool] = {}
     for cell in cells:
-        for index, correct in zip(cell.per_example.index, cell.per_example.correct_clean, strict=True):
-            if right.setdefault(index, bool(correct)) != bool(correct):
-                raise InputError(
-                    f"{cell.dataset.name}/{cell.model.name}: its cells disagree on example {index} clean; run them again"
-                )
         for index, stands in robust_examples(cell).items():
             robust[index] = robust.get(index, True) and stands
     return robust
+
+
+def clean_disagreements(cells: Iterable[CellResult]) -> list[int]:
+    """The examples that one of a model's cells has right clean and another wrong, in order: the model is no function of its
+    image, or the cells were computed on machines that round differently."""
+    right: dict[int, int] = {}
+    odd = set()
+    for cell in cells:
+        for index, correct in zip(cell.per_example.index, cell.per_example.correct_clean, strict=True):
+            if right.setdefault(index, correct) != correct:
+                odd.add(index)
+    return sorted(odd)
 
 
 def distances(cell: CellResult) -> dict[int, float]:

@@ -10,7 +10,7 @@ from typing import Literal
 from robustboard.benchmark.diagnose.record import Diagnosis, read_diagnoses
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import marks
+from robustboard.benchmark.report.board import marks, of_newest
 from robustboard.benchmark.report.diagnoses import flags_of, of_model
 from robustboard.benchmark.report.escaping import for_terminal
 from robustboard.benchmark.results import read_folder
@@ -38,10 +38,12 @@ class Sides:
 
 @dataclass(frozen=True)
 class _Home:
-    """Everything in one folder of results."""
+    """Everything in one folder of results, the cells of each model's newest weights only, and by row a mark on each of the
+    others."""
 
     folder: Path
     cells: list[CellResult]
+    stale: Mapping[tuple[str, str, str], Sequence[str]]
     diagnoses: list[Diagnosis]
     unread: list[str]
 
@@ -65,7 +67,7 @@ class _Home:
         for row, cells in rows.items():
             all_of_it = {cell.attack.name: cell for cell in self.cells if _row(cell) == row}
             flags = flags_of(of_model(self.diagnoses, *row), all_of_it)
-            found += [f"{row[1]}/{row[2]}: {mark}" for mark in (*marks(cells), *flags.doubts, *flags.informs)]
+            found += [f"{row[1]}/{row[2]}: {mark}" for mark in (*marks(cells), *self.stale[row], *flags.doubts, *flags.informs)]
         return tuple(dict.fromkeys(found))
 
 
@@ -171,5 +173,10 @@ def _read(folder: Path) -> _Home:
     cells, unread = read_folder(folder)
     if not cells:
         raise InputError(f"there are no results in {folder}: run robustboard run first, or name a folder that has some")
+    rows: dict[tuple[str, str, str], list[CellResult]] = {}
+    for cell in cells:
+        rows.setdefault(_row(cell), []).append(cell)
+    newest = {row: of_newest(found) for row, found in rows.items()}
+    current = [cell for found, _ in newest.values() for cell in found]
     diagnoses, unread_diagnoses = read_diagnoses(folder)
-    return _Home(folder, cells, diagnoses, unread + unread_diagnoses)
+    return _Home(folder, current, {row: stale for row, (_, stale) in newest.items()}, diagnoses, unread + unread_diagnoses)
