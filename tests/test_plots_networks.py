@@ -91,8 +91,8 @@ def test_the_diagonal_is_the_white_box_result_and_halves_fool_each_other(halves:
     for place in range(2):
         outcome = in_memory(halves[place].build(), "fgsm")
         assert found.fooled[place, place] == outcome.n_fooled
-        assert found.right[place] == round(outcome.clean_accuracy * N)
-    assert np.all(found.fooled <= found.right[None, :])
+        assert found.right[place, place] == round(outcome.clean_accuracy * N)
+    assert np.all(found.fooled <= found.right)
     assert found.families == ("halves", "halves")
     within = found.mean(within=True)
     assert within is not None
@@ -101,9 +101,31 @@ def test_the_diagonal_is_the_white_box_result_and_halves_fool_each_other(halves:
     assert found.mean(within=False) is None
 
 
+def test_what_a_models_errors_are_not_attacked_with_counts_against_nobody() -> None:
+    # "half" is the good model with the label's logit taken away on the darker half of the images: those it does not attack.
+    good = linear_digits()
+
+    class Half(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = good(images)
+            return torch.where(images.flatten(1).mean(1, keepdim=True) > 0.3, logits, -logits)
+
+    models = [subject("half", Half()), subject("good", good)]
+    view = digits_view(*models, scope="board", n=N)
+    examples = view.bench.examples("digits", N)
+    with ExitStack() as stack:
+        sitters = [stack.enter_context(sitting(view.bench, "digits", each.name, examples)) for each in models]
+        found = transfer.measure(sitters, setting_of("fgsm", [], "standard", examples))
+        both = sitters[0].clean.correct & sitters[1].clean.correct
+    assert 10 < int(both.sum()) < found.right[1, 1] - 10
+    assert found.right[0, 1] == found.right[1, 0] == int(both.sum())
+    # On those the gradient is the good model's own, and so is the harm: nobody is robust to images that were never made.
+    assert found.shares[0, 1] == found.fooled[0, 1] / int(both.sum()) == pytest.approx(found.shares[1, 1], abs=0.15)
+
+
 def test_means_are_over_pairs_of_different_models() -> None:
     fooled = np.array([[10, 4, 1], [6, 10, 3], [2, 2, 5]])
-    found = transfer.Transfer(("a", "b", "c"), ("x", "x", "y"), fooled, np.array([10, 10, 5]), 10)
+    found = transfer.Transfer(("a", "b", "c"), ("x", "x", "y"), fooled, np.array([[10, 10, 5]] * 3), 10)
     assert found.mean(within=True) == (pytest.approx((0.4 + 0.6) / 2), 2)
     assert found.mean(within=False) == (pytest.approx((1 / 5 + 3 / 5 + 0.2 + 0.2) / 4), 4)
     assert np.all(np.diag(found.shares) == 1)

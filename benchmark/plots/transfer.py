@@ -27,15 +27,16 @@ ATTACK = "fgsm"
 MOST = 12
 NOTE = (
     "Rows: the model that the adversarial examples were made on; columns: the model that looks at them. In each cell: of the "
-    "examples that the column's model has right clean, the share in % that fool it. On the diagonal the attack itself. Attacks "
-    "that stop as soon as they fool their own model carry over less than those that go on. Run anew on the first n test examples."
+    "examples that both models have right clean, the share in % that fool the column's (what is wrong is not attacked). On the "
+    "diagonal the attack itself. Attacks that stop as soon as they fool their own model carry over less than those that go on. "
+    "Run anew on the first n test examples."
 )
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """`fooled[s, t]`: how many of the `right[t]` examples that model t has right are misclassified by it, within ε, as made on
-    model s; the models' names and families, and n."""
+    """`fooled[s, t]`: how many of the `right[s, t]` examples that models s and t both have right are misclassified by t, within
+    ε, as made on s, (S, S) both; the models' names and families, and n."""
 
     names: tuple[str, ...]
     families: tuple[str, ...]
@@ -45,7 +46,7 @@ class Transfer:
 
     @property
     def shares(self) -> Values:
-        """(S, T); NaN for a model that has nothing right."""
+        """(S, S); NaN for two models that have nothing right together."""
         with np.errstate(invalid="ignore"):
             return self.fooled / np.where(self.right > 0, self.right, np.nan)
 
@@ -85,9 +86,9 @@ def measure(sitters: Sequence[Sitter], setting: Setting) -> Transfer:
     """Attack every network and put what comes out to every other; all have the same examples."""
     made = [attacked(sitter, setting) for sitter in sitters]
     fooled = np.array([[_fooled(target, candidates, setting) for target in sitters] for candidates in made], dtype=np.int64)
-    right = np.array([int(sitter.clean.correct.sum()) for sitter in sitters])
+    correct = np.array([candidates.correct.numpy() for candidates in made], dtype=np.int64)
     names = tuple(sitter.name for sitter in sitters)
-    return Transfer(names, tuple(family_of(name) for name in names), fooled, right, len(sitters[0].indices))
+    return Transfer(names, tuple(family_of(name) for name in names), fooled, correct @ correct.T, len(sitters[0].indices))
 
 
 def picture(view: View) -> Picture:
@@ -115,10 +116,7 @@ def means(found: Transfer) -> tuple[str, ...]:
     for within, what in ((True, "within families"), (False, "across families")):
         mean = found.mean(within=within)
         texts.append(f"{what} {percent(mean[0])} % (mean of {mean[1]} pairs)" if mean else f"{what}: no pair")
-    widest = max(
-        _half_width(*pair)
-        for pair in zip(found.fooled.T.ravel().tolist(), np.repeat(found.right, len(found.names)).tolist(), strict=True)
-    )
+    widest = max(_half_width(*pair) for pair in zip(found.fooled.ravel().tolist(), found.right.ravel().tolist(), strict=True))
     families = ", ".join(dict.fromkeys(plain(family) for family in found.families))
     return (
         f"Fooled by another model's examples: {'; '.join(texts)}. Families by units and adversarial training: {families}; lines "
@@ -145,11 +143,12 @@ def draw(found: Transfer, names: Sequence[str], about: About) -> Figure:
 
 
 def _fooled(target: Sitter, made: Attacked, setting: Setting) -> int:
-    """How many of those that the target has right it takes for something else, within ε."""
+    """How many of those that both models have right the target takes for something else, within ε."""
     images, labels = made.images.to(target.device), made.labels.to(target.device)
     verdict = judge(target.network, images, labels, made.candidates.to(target.device), setting.threat, target.head)
     within = verdict.distance <= setting.block.eps + TOLERANCE
-    return int((target.clean.correct & verdict.adversarial & within).sum())
+    both = target.clean.correct & made.correct.to(target.device)
+    return int((both & verdict.adversarial & within).sum())
 
 
 def _half_width(count: int, n: int) -> float:
