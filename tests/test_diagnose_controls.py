@@ -22,17 +22,31 @@ def test_an_unbounded_attack_that_leaves_examples() -> None:
     assert len(found.examples) > COUNT / 2 + 3 * (COUNT / 4) ** 0.5
 
 
-def minimum(distance: float | None) -> CellResult:
-    """C&W on MNIST, with this median distance; None: never fooled."""
-    cell = make_cell(attack="cw", dataset="mnist", fooled=(1,) * 20)
-    distances = [1.0] * 5 + [distance] * 10 + [20.0] * 5
+def minimum(distance: float | None, attack: str = "cw") -> CellResult:
+    """An L2 attack on MNIST, with this median distance; None: never fooled."""
+    cell = make_cell(attack=attack, dataset="mnist", fooled=(1,) * 20)
+    distances = [1.0] * 5 + [distance] * 10 + [20.0 if distance else None] * 5
     return replace(cell, attack=replace(cell.attack, aim="minimum"), per_example=replace(cell.per_example, distance=distances))
 
 
 @pytest.mark.parametrize(("distance", "verdict"), [(1.5, "pass"), (8.99, "pass"), (9.0, "fail"), (None, "fail")])
 def test_a_median_distance_that_no_mnist_model_can_have(distance: float | None, verdict: str) -> None:
     assert finding(13, examined(*honest(), cells=[minimum(distance)], dataset="mnist")).verdict == verdict
-    assert finding(13, examined(*honest(), cells=[minimum(distance)])).verdict == "pass"
+    # Elsewhere any distance may be true, but never to be fooled is not.
+    elsewhere = finding(13, examined(*honest(), cells=[minimum(distance)])).verdict
+    assert elsewhere == ("pass" if distance else "fail")
+
+
+def test_one_attack_that_gets_near_shows_that_another_is_at_fault() -> None:
+    weak, strong = minimum(None, "torchattacks:cw"), minimum(1.5)
+    assert finding(13, examined(*honest(), cells=[weak, strong], dataset="mnist")).verdict == "pass"
+    assert finding(13, examined(*honest(), cells=[weak], dataset="mnist")).verdict == "fail"
+
+
+def test_a_file_of_candidates_that_fools_few_says_nothing_about_the_model() -> None:
+    cell = minimum(None)
+    cell = replace(cell, attack=replace(cell.attack, name="adversarials_theirs_l2"))
+    assert finding(13, examined(*honest(), cells=[cell], dataset="mnist")).verdict == "pass"
 
 
 def test_without_a_budget_a_randomised_model_is_fooled() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark.cells import build
 from robustboard.benchmark.diagnose.examination import Attempt, Examination, outcomes
 from robustboard.benchmark.diagnose.observation import Observation, counted, differing, named, not_applicable, worst
@@ -26,7 +27,8 @@ INFEASIBLE_L2 = {"mnist": 9.0}
 
 def unbounded(examination: Examination) -> Observation:
     """Check 13 (Carlini et al. 2019, section 5.2): BIM with L∞ ε = 0.5, then 1, leaves more than chance and 3 standard errors; or
-    the median distance of a minimum-norm L2 cell on MNIST is 9 or more."""
+    the median distance of every minimum-norm L2 attack in the cells is infinite, or on MNIST 9 or more. Where one of several
+    attacks gets nearer, the model is not at fault."""
     if not len(examination.right):
         return not_applicable("no example is right clean")
     left, n = examination.right, len(examination.labels)
@@ -37,7 +39,7 @@ def unbounded(examination: Examination) -> Observation:
         counts[f"left at ε = {epsilon:g}"] = len(left)
     medians = {name: median for name, cell in examination.cells.items() if (median := _median(cell)) is not None}
     limit = INFEASIBLE_L2.get(examination.examples.name, float("inf"))
-    far = [name for name, median in medians.items() if median >= limit]
+    far = [*medians] if medians and min(medians.values()) >= limit else []
     verdicts = [counted(0 if is_chance(len(left), n, examination.classes) else len(left), n), counted(len(far), 1)]
     reason = f"with L∞ ε = 1 BIM leaves {len(left)} of {n}{named(examination.positions(left))}"
     reason += "".join(f"; {name}'s median distance of {medians[name]:.3g} is infeasible" for name in far)
@@ -46,8 +48,9 @@ def unbounded(examination: Examination) -> Observation:
 
 
 def _median(cell: CellResult) -> float | None:
-    """The median distance over the examples right clean of a minimum-norm L2 cell, infinite where half were never fooled."""
-    if (cell.attack.norm, cell.attack.aim) != ("l2", "minimum"):
+    """The median distance over the examples right clean of a minimum-norm L2 attack's cell, infinite where half were never
+    fooled. Candidates from a file are no attack that looked for the nearest."""
+    if (cell.attack.norm, cell.attack.aim) != ("l2", "minimum") or cell.attack.name not in all_cards():
         return None
     rows = zip(cell.per_example.correct_clean, cell.per_example.distance, strict=True)
     distances = [float("inf") if distance is None else distance for right, distance in rows if right]
