@@ -304,6 +304,9 @@ TAMPERINGS = {
         r"its robust accuracy at 0\.\d+ is 1\.0000, but its distances come to",
         "ddn",
     ),
+    "what rounding leaves": Tampering(
+        outcome(fooled_after_rounding=0), "it says that 0 of its examples stay fooled after rounding"
+    ),
     "the quantiles": Tampering(outcome(distance_quantiles={}), "its distance_quantiles are not those of its distances"),
     "weights, identity and all": Tampering(model(weights_sha256="0" * 64), "it was computed on other weights \\(0000"),
     "weights alone": Tampering(

@@ -57,6 +57,7 @@ class _Judged:
     confidence: float
     failure: str
     lead: float
+    rounded: bool
 
 
 def check_clean(cell: CellResult, asked: Asked, causes: Causes) -> None:
@@ -98,8 +99,23 @@ def check_candidates(cell: CellResult, path: Path, asked: Asked, causes: Causes)
         _compare(cell, at, verdict, causes, borders)
         if not verdict.failure and (verdict.adversarial or borders) and verdict.distance <= cell.attack.eps + TOLERANCE:
             fooled.add(index)
+    if not causes.told():
+        _check_rounded(cell, sum(found[index].rounded and asked.right(index) for index in fooled - _taken_over(cell)), causes)
     robust = sum(asked.right(index) and index not in fooled for index in rows.index)
     return Verified(robust / len(rows.index), len(found), missing, bordering)
+
+
+def _check_rounded(cell: CellResult, rounded: int, causes: Causes) -> None:
+    """Add where many more or fewer than the cell says stay fooled in 8 bits. Rounding may bring a few so near the border that
+    another machine turns them."""
+    told = cell.outcome.fooled_after_rounding
+    if abs(told - rounded) > 1 + cell.outcome.n_fooled // 100:
+        causes.say(f"it says that {told} of its examples stay fooled after rounding, but of its candidates {rounded} do")
+
+
+def _taken_over(cell: CellResult) -> set[int]:
+    """Whom other cells had fooled before: rounding was looked at there."""
+    return set() if cell.candidates is None else {index for indices in cell.candidates.taken_over.values() for index in indices}
 
 
 def _compare(cell: CellResult, at: int, verdict: _Judged, causes: Causes, borders: bool) -> None:
@@ -132,10 +148,10 @@ def _judged(cell: CellResult, shown: Mapping[int, Tensor], asked: Asked) -> dict
         labels = asked.data_set.labels[part].to(asked.device)
         candidates = torch.stack([shown[index] for index in part]).to(asked.device)
         verdict = judge(asked.network, images, labels, candidates, threat_of(cell), asked.clean.head)
-        values = (verdict.adversarial, verdict.distance, verdict.confidence, verdict.lead)
-        adversarial, distance, sure, lead = (value.tolist() for value in values)
+        values = (verdict.adversarial, verdict.distance, verdict.confidence, verdict.lead, verdict.adversarial_rounded)
+        adversarial, distance, sure, lead, rounded = (value.tolist() for value in values)
         for at, index in enumerate(part):
-            found[index] = _Judged(adversarial[at], distance[at], sure[at], verdict.failures[at], lead[at])
+            found[index] = _Judged(adversarial[at], distance[at], sure[at], verdict.failures[at], lead[at], rounded[at])
     return found
 
 
