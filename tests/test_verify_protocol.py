@@ -20,7 +20,7 @@ from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import registry_subjects
 from robustboard.benchmark.verify.findings import Finding
 from robustboard.benchmark.verify.run import VerifyRequest, verify
-from test_verify import MODEL, path_of, request, with_rows
+from tampering import MODEL, path_of, request, with_rows
 
 OFFICIAL = "smoke"
 

@@ -1,0 +1,194 @@
+"""Verifying: whatever was changed in a folder of results is told with its cell and its cause."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from robustboard.benchmark.candidates import candidates_path
+from robustboard.benchmark.records import CellResult
+from robustboard.benchmark.results import read_cell, write_cell
+from robustboard.benchmark.verify.run import VerifyRequest, verify
+from tampering import finding, first, flip_a_bit, hide, outcome, path_of, resealed, statuses, with_rows, wrong_from_the_start
+
+
+def change_file(change: Callable[[dict[str, Tensor]], object]) -> Callable[[CellResult, Path], CellResult]:
+    """Other tensors in the candidates' file, and their hash in the cell."""
+
+    def apply(cell: CellResult, path: Path) -> CellResult:
+        tensors = load_file(candidates_path(path))
+        change(tensors)
+        save_file(tensors, candidates_path(path))
+        return resealed(cell, path)
+
+    return apply
+
+
+def invent(cell: CellResult, path: Path) -> CellResult:
+    return with_rows(cell, first(cell, found=False), fooled=1, found=1, distance=0.2, confidence=0.6)
+
+
+def other_confidence(cell: CellResult, path: Path) -> CellResult:
+    return with_rows(cell, first(cell, found=True), confidence=0.1)
+
+
+def other_distance(cell: CellResult, path: Path) -> CellResult:
+    return with_rows(cell, first(cell, found=True), distance=0.1)
+
+
+def distance_of_nothing(cell: CellResult, path: Path) -> CellResult:
+    return with_rows(cell, first(cell, found=False), distance=0.05)
+
+
+def model(**values: Any) -> Callable[[CellResult, Path], CellResult]:
+    return lambda cell, path: resealed(replace(cell, model=replace(cell.model, **values)), path)
+
+
+def other_examples(cell: CellResult, path: Path) -> CellResult:
+    return resealed(replace(cell, dataset=replace(cell.dataset, fingerprint="0" * 64)), path)
+
+
+def beyond_the_split(cell: CellResult, path: Path) -> CellResult:
+    indices = [index + 990 for index in cell.dataset.indices]
+    rows = replace(cell.per_example, index=indices)
+    return resealed(replace(cell, dataset=replace(cell.dataset, indices=indices), per_example=rows), path)
+
+
+def truncate(cell: CellResult, path: Path) -> CellResult:
+    kept = candidates_path(path)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    return cell
+
+
+def truncate_and_seal(cell: CellResult, path: Path) -> CellResult:
+    return resealed(truncate(cell, path), path)
+
+
+def lose(cell: CellResult, path: Path) -> CellResult:
+    candidates_path(path).unlink()
+    return cell
+
+
+def name_another(cell: CellResult, path: Path) -> CellResult:
+    assert cell.candidates is not None
+    return replace(cell, candidates=replace(cell.candidates, file="../../../secret.safetensors"))
+
+
+def a_corner(tensors: dict[str, Tensor]) -> None:
+    tensors["halves"][..., 0, 0] = 0.3  # where every digit is black
+
+
+def twice(tensors: dict[str, Tensor]) -> None:
+    tensors["half_indices"][1] = tensors["half_indices"][0]
+
+
+def without_the_last(tensors: dict[str, Tensor]) -> None:
+    tensors["halves"], tensors["half_indices"] = tensors["halves"][:-1].clone(), tensors["half_indices"][:-1].clone()
+
+
+def smaller_images(tensors: dict[str, Tensor]) -> None:
+    for name in ("halves", "wholes"):
+        tensors[name] = tensors[name][..., 1:].contiguous()
+
+
+@dataclass(frozen=True)
+class Tampering:
+    """A change of one cell or its candidates, and what must be said of it."""
+
+    change: Callable[[CellResult, Path], CellResult]
+    said: str
+    attack: str = "fgsm"
+
+
+TAMPERINGS = {
+    "a bit of a change": Tampering(flip_a_bit, "has sha256 .*it is another file"),
+    "a change of nothing, hash and all": Tampering(
+        change_file(lambda tensors: tensors["halves"].zero_()), "the model classifies its candidate right"
+    ),
+    "over budget": Tampering(change_file(a_corner), "the candidate is over budget"),
+    "too many features": Tampering(
+        change_file(lambda tensors: tensors["halves"].add_(0.001).clamp_(min=0)), "the candidate is o(ver budget|utside)", "jsma"
+    ),
+    "out of the box": Tampering(change_file(lambda tensors: tensors["halves"].sub_(2)), "the candidate is outside the box"),
+    "not a number": Tampering(change_file(lambda tensors: tensors["halves"].fill_(float("nan"))), "the candidate is not finite"),
+    "farther than recorded": Tampering(
+        change_file(lambda tensors: tensors["halves"].mul_(1.25)), "its distance is recorded as", "ddn"
+    ),
+    "a verdict hidden": Tampering(hide, "a candidate is kept, but no adversarial example is recorded"),
+    "a verdict invented": Tampering(invent, "an adversarial example is recorded, but no candidate is kept"),
+    "a verdict alone": Tampering(
+        lambda cell, path: replace(cell, per_example=replace(cell.per_example, fooled=[0] * len(cell.per_example.fooled))),
+        "something was found, and yet it is not fooled at distance",
+    ),
+    "a confidence": Tampering(other_confidence, "its confidence is recorded as 0.1, but its candidate's is"),
+    "a distance": Tampering(other_distance, "its distance is recorded as 0.1, but its candidate's is"),
+    "a distance of nothing": Tampering(distance_of_nothing, "nothing was found, and yet it has a distance or a confidence"),
+    "a clean verdict": Tampering(wrong_from_the_start, "it is recorded as wrong clean, but the model classifies it right"),
+    "the accuracy": Tampering(outcome(robust_accuracy=0.9), r"its robust_accuracy is 0\.9000, but its examples come to"),
+    "the clean accuracy": Tampering(outcome(clean_accuracy=1.0), r"its clean_accuracy is 1\.0000, but its examples come to"),
+    "the interval": Tampering(outcome(robust_accuracy_ci95=(0.0, 1.0)), "its robust_accuracy_ci95 is"),
+    "the curve": Tampering(
+        lambda cell, path: replace(
+            cell, outcome=replace(cell.outcome, robust_accuracy_at=[(e, 1.0) for e, _ in cell.outcome.robust_accuracy_at])
+        ),
+        r"its robust accuracy at 0\.\d+ is 1\.0000, but its distances come to",
+        "ddn",
+    ),
+    "what rounding leaves": Tampering(
+        outcome(fooled_after_rounding=0), "it says that 0 of its examples stay fooled after rounding"
+    ),
+    "the quantiles": Tampering(outcome(distance_quantiles={}), "its distance_quantiles are not those of its distances"),
+    "weights, identity and all": Tampering(model(weights_sha256="0" * 64), "it was computed on other weights \\(0000"),
+    "weights alone": Tampering(
+        lambda cell, path: replace(cell, model=replace(cell.model, weights_sha256="0" * 64)), "its identity is not the hash of"
+    ),
+    "another model of the registry": Tampering(model(name="relu"), "it was computed on other weights"),
+    "no model of the registry": Tampering(model(name="nowhere"), "the registry has no model digits/nowhere"),
+    "the parameters": Tampering(model(parameters=1), "it says that the model has 1 parameters"),
+    "the registry's accuracy": Tampering(
+        model(expected_clean_accuracy=None), "it says that the registry's clean accuracy is None"
+    ),
+    "the kind of output": Tampering(model(output="probabilities"), "it says that the model returns probabilities"),
+    "ε": Tampering(
+        lambda cell, path: resealed(replace(cell, attack=replace(cell.attack, eps=0.1)), path),
+        r"it is fooled over budget at distance 0\.2 for ε = 0\.1",
+    ),
+    "the steps": Tampering(
+        lambda cell, path: replace(cell, attack=replace(cell.attack, params={"steps": 1000})), "its identity is not the hash of"
+    ),
+    "the examples": Tampering(other_examples, "its examples are not those of the data here"),
+    "examples that there are not": Tampering(beyond_the_split, "its examples are not those of the data here"),
+    "cut short": Tampering(truncate, "has sha256"),
+    "cut short, hash and all": Tampering(truncate_and_seal, "is no safetensors file"),
+    "gone": Tampering(lose, "its candidates cannot be read from fgsm.candidates.safetensors: No such file"),
+    "elsewhere": Tampering(name_another, "which would lie in fgsm.candidates.safetensors"),
+    "one example twice": Tampering(change_file(twice), "holds two candidates for one example"),
+    "one too few": Tampering(change_file(without_the_last), "candidates, .* of them in half precision, but the cell says"),
+    "other tensors": Tampering(change_file(lambda tensors: tensors.pop("wholes")), "does not hold halves"),
+    "another precision": Tampering(
+        change_file(lambda tensors: tensors.update(halves=tensors["halves"].float())), "does not hold halves"
+    ),
+    "smaller images": Tampering(
+        change_file(smaller_images), r"its candidates have the shape \(1, 8, 7\), the images \(1, 8, 8\)"
+    ),
+}
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS.keys())
+def test_what_was_changed_is_told_with_its_cell_and_its_cause(copied: Path, tampering: Tampering) -> None:
+    path = path_of(copied, tampering.attack)
+    write_cell(tampering.change(read_cell(path), path), path)
+    report = verify(VerifyRequest(copied))
+    assert report.failed
+    found = finding(report, tampering.attack)
+    assert found.status == "FAIL"
+    assert any(re.search(tampering.said, cause) for cause in found.causes), found.causes
+    others = {name: status for name, status in statuses(report).items() if name not in (tampering.attack, "worst_case")}
+    assert set(others.values()) == {"pass"}
