@@ -112,3 +112,23 @@ def test_the_ablation_names_every_variant_of_the_plan_and_what_is_missing() -> N
     assert "10.0 [" in line
     assert "missing" in line
     assert "untrained" in text
+
+
+def test_an_attack_that_failed_answers_nothing() -> None:
+    # All forty "withstand" an attack that raised on each of them.
+    broken = make_cell("relog", "fgsm", correct=[1] * N, fooled=[0] * N, failures=N, dataset="mnist", eps=0.3)
+    assert answers(board(broken))[0] == claims.MISSING.verdict
+    boards = board(broken, fixed("relog-maxout_4", "fgsm", 6))
+    assert answers(boards)[0] == claims.MISSING.verdict
+    best = replace(broken, model=replace(broken.model, name="relog-maxout_4"))
+    assert answers(board(best, fixed("relog", "fgsm", 5)))[0].startswith("Neither number is reached")
+    cell = shortest("relog", [1.0] * N)
+    failed = replace(cell, outcome=replace(cell.outcome, unfooled=1.0, upper_bound_only=True, n_attack_failures=N))
+    assert answers(board(failed))[1] == claims.MISSING.verdict
+
+
+def test_a_marked_model_is_marked_where_its_number_stands() -> None:
+    plain = make_cell("relog", "fgsm", correct=[1] * N, fooled=[1] * N, dataset="mnist", eps=0.3, output="probabilities")
+    page = claims.page(board(plain, fixed("relog-maxout_4", "fgsm", 6)))
+    assert re.search(r"\| relog ▲ +\|", page)
+    assert re.search(r"\| relog-maxout_4 +\|", page)

@@ -16,6 +16,7 @@ from robustboard.benchmark.report.tables import (
     attack_cell,
     failure_cell,
     failures_at_half,
+    marked_name,
     median_cell,
     share,
     worst_cell,
@@ -66,12 +67,10 @@ def page(boards: Sequence[Board]) -> str:
 def fgsm_is_withstood(rows: Rows) -> Answer:
     """Whether ReLog keeps 60 % under FGSM, and its best companions 90 %, and what is left of that in the worst case."""
     plain, best = rows.get("relog"), _best(rows, "fgsm")
-    if plain is None or best is None or "fgsm" not in plain.cells:
+    if plain is None or best is None or not _has(plain, "fgsm"):
         return MISSING
     chosen = [row for row in (rows.get("relu"), plain, best) if row is not None]
-    figures = [
-        [for_markdown(r.model), attack_cell(r.cells.get("fgsm")), attack_cell(r.cells.get("bim")), _worst(r)] for r in chosen
-    ]
+    figures = [[_named(r), attack_cell(r.cells.get("fgsm")), attack_cell(r.cells.get("bim")), _worst(r)] for r in chosen]
     reached = [_upper(plain.cells["fgsm"]) >= 0.6, _upper(best.cells["fgsm"]) >= 0.9]
     said = {
         (True, True): "Both numbers are reached under FGSM",
@@ -83,7 +82,7 @@ def fgsm_is_withstood(rows: Rows) -> Answer:
     left = f"; in the worst case the best variant, {best.model}, keeps {100 * worst.accuracy:.1f} %" if worst else ""
     if "worst_case" in best.missing:
         left = f"; the worst case of the best variant, {best.model}, is not run yet"
-    run = sum(name in rows and "fgsm" in rows[name].cells for name in ABLATIONS["mnist"])
+    run = sum(name in rows and _has(rows[name], "fgsm") for name in ABLATIONS["mnist"])
     return Answer(
         f"{said}{left} ({run} of {len(ABLATIONS['mnist'])} variants are run).", ["model", "fgsm", "bim", "worst L∞"], figures
     )
@@ -91,12 +90,12 @@ def fgsm_is_withstood(rows: Rows) -> Answer:
 
 def carlini_wagner_fools_half(rows: Rows) -> Answer:
     """Whether C&W leaves any variant of the ablation that is run unfooled, at any distance."""
-    named = [(name, rows[name].cells["cw"]) for name in ABLATIONS["mnist"] if name in rows and "cw" in rows[name].cells]
+    named = [(name, rows[name].cells["cw"]) for name in ABLATIONS["mnist"] if name in rows and _has(rows[name], "cw")]
     if not named:
         return MISSING
     name, cell = max(named, key=lambda pair: pair[1].outcome.unfooled)
     n, found = cell.outcome.n, round((1 - cell.outcome.unfooled) * cell.outcome.n)
-    figures = [[for_markdown(name), str(n), share(found, n, wilson(found, n)), median_cell(cell, 3), attack_cell(cell)]]
+    figures = [[_named(rows[name]), str(n), share(found, n, wilson(found, n)), median_cell(cell, 3), attack_cell(cell)]]
     headers = ["least fooled", "n", "fooled at any distance", "median L2", f"robust within L2 {cell.attack.eps:g}"]
     least = wilson(found, n)[0]
     verdict = (
@@ -113,23 +112,23 @@ def max_fit_helps(rows: Rows) -> Answer:
     """Each reward against its base, paired by example: distances under C&W, and who stands under FGSM. Holm's correction over
     all of the page's tests of this claim."""
     found = [
-        (base, name, rows[base], rows[name])
+        (base, rows[base], rows[name])
         for base in MNIST_BASES
         for name in (f"{base}-max_fit_l1_1", f"{base}-max_fit_l2_1")
-        if {base, name} <= set(rows) and all({"cw", "fgsm"} <= set(rows[each].cells) for each in (base, name))
+        if {base, name} <= set(rows) and all(_has(rows[each], "cw", "fgsm") for each in (base, name))
     ]
     if not found:
         return MISSING
-    longer = [_longer(a.cells["cw"], b.cells["cw"]) for _, _, a, b in found]
-    standing = [_standing(a.cells["fgsm"], b.cells["fgsm"]) for _, _, a, b in found]
+    longer = [_longer(a.cells["cw"], b.cells["cw"]) for _, a, b in found]
+    standing = [_standing(a.cells["fgsm"], b.cells["fgsm"]) for _, a, b in found]
     significant = holm([p for _, p in longer] + [p for _, p in standing])
     figures, against = [], {"cw": 0, "fgsm": 0}
-    for at, (base, name, _, _) in enumerate(found):
+    for at, (base, plain, rewarded) in enumerate(found):
         cw, fgsm = significant[at], significant[len(found) + at]
         against["cw"] += cw and longer[at][0] > 0
         against["fgsm"] += fgsm and standing[at][0] > 0
-        part = for_markdown(name.removeprefix(f"{base}-"))
-        figures.append([for_markdown(base), part, _signed(longer[at][0], 3, cw), _signed(100 * standing[at][0], 1, fgsm)])
+        part = for_markdown(marked_name(rewarded).removeprefix(f"{base}-"))
+        figures.append([_named(plain), part, _signed(longer[at][0], 3, cw), _signed(100 * standing[at][0], 1, fgsm)])
     headers = ["base", "with", "cw, median of the differences in L2", "fgsm, points"]
     verdict = (
         f"Of {len(found)} pairs the reward lengthens C&W's distances in {against['cw']} and raises the accuracy under FGSM in "
@@ -141,7 +140,7 @@ def max_fit_helps(rows: Rows) -> Answer:
 def negatives_resist_confidence(rows: Rows) -> Answer:
     """Confident errors of sigmoid heads beside their confidence on clean images."""
     names = [name for name in ABLATIONS["mnist"] if "sigmoid_out" in name or "scrambling" in name or "overlay" in name]
-    chosen = [row for name in ("relu", *names) if (row := rows.get(name)) is not None and "max_confidence" in row.cells]
+    chosen = [row for name in ("relu", *names) if (row := rows.get(name)) is not None and _has(row, "max_confidence")]
     if len(chosen) < 2:
         return MISSING
     figures, failures = [], {}
@@ -149,7 +148,7 @@ def negatives_resist_confidence(rows: Rows) -> Answer:
         cell = row.cells["max_confidence"]
         n, examples = cell.outcome.n, cell.per_example
         covered = sum(right and sure > 0.5 for right, sure in zip(examples.correct_clean, examples.clean_confidence, strict=True))
-        figures.append([for_markdown(row.model), share(covered, n, wilson(covered, n)), failure_cell(cell)])
+        figures.append([_named(row), share(covered, n, wilson(covered, n)), failure_cell(cell)])
         failures[row.model] = 100 * failures_at_half(cell) / n
     best = min(failures, key=lambda name: failures[name])
     verdict = (
@@ -163,13 +162,13 @@ def negatives_resist_confidence(rows: Rows) -> Answer:
 
 def smaller_is_more_robust(rows: Rows) -> Answer:
     """Parameters against C&W's median distance over the five sizes, by rank."""
-    chosen = [rows[name] for name in SIZES if name in rows and "cw" in rows[name].cells]
+    chosen = [rows[name] for name in SIZES if name in rows and _has(rows[name], "cw")]
     if len(chosen) < len(SIZES):
         return MISSING
     sizes = [row.any_cell().model.parameters for row in chosen]
     medians = [_median(row.cells["cw"]) for row in chosen]
     figures = [
-        [for_markdown(row.model), f"{size:,}", attack_cell(row.cells.get("bim")), median_cell(row.cells["cw"], 3), _worst(row)]
+        [_named(row), f"{size:,}", attack_cell(row.cells.get("bim")), median_cell(row.cells["cw"], 3), _worst(row)]
         for row, size in zip(chosen, sizes, strict=True)
     ]
     correlation = float(stats.spearmanr(sizes, medians).statistic)
@@ -184,7 +183,7 @@ def seeds_agree(rows: Rows) -> Answer:
     figures = []
     for base in (name for name in SEEDS if "-seed_" not in name):
         runs = [rows[name] for name in SEEDS if name.split("-seed_")[0] == base and name in rows]
-        if len(runs) < 5 or any(not {"fgsm", "cw"} <= set(run.cells) for run in runs):
+        if len(runs) < 5 or not all(_has(run, "fgsm", "cw") for run in runs):
             return MISSING
         clean = [100 * run.any_cell().outcome.clean_accuracy for run in runs]
         fgsm = [100 * run.cells["fgsm"].outcome.robust_accuracy for run in runs]
@@ -194,8 +193,17 @@ def seeds_agree(rows: Rows) -> Answer:
     return Answer(verdict, ["recipe, five seeds", "clean, %", "fgsm, %", "cw median L2"], figures)
 
 
+def _has(row: Row, *attacks: str) -> bool:
+    """Whether the row has these cells whole: where an attack failed the number is a bound, which answers nothing."""
+    return all(name in row.cells and not row.cells[name].outcome.upper_bound_only for name in attacks)
+
+
+def _named(row: Row) -> str:
+    return for_markdown(marked_name(row))
+
+
 def _best(rows: Rows, attack: str) -> Row | None:
-    named = [rows[name] for name in ABLATIONS["mnist"] if name in rows and attack in rows[name].cells]
+    named = [rows[name] for name in ABLATIONS["mnist"] if name in rows and _has(rows[name], attack)]
     return max(named, key=lambda row: row.cells[attack].outcome.robust_accuracy, default=None)
 
 
