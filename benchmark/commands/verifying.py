@@ -19,9 +19,10 @@ from robustboard.benchmark.verify.run import VerifyRequest, verify
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @click.option("--strict", is_flag=True, help="Fail, too, where a cell's attack could not be verified.")
 def verify_command(folder: Path, data: Path | None, references: tuple[str, ...], device: str, strict: bool) -> None:
-    """Check the results below FOLDER without running an attack: that each cell agrees with itself and its identity, that its
-    weights and examples are those that are here, and, where it was run with --keep-adversarials, that every candidate is the one
-    that was written, lies in the box and within the budget, and fools the model. Exit code 1 where anything is not so."""
+    """Check the results below FOLDER without running an attack: that each cell agrees with itself, its identity and, if it is of
+    the project's, its protocol, that its weights and examples are those that are here, and, where it was run with
+    --keep-adversarials, that every candidate is the one that was written, lies in the box and within the budget, and fools the
+    model. Exit code 1 where anything is not so."""
     report = verify(VerifyRequest(folder, data, references, checked_device(device)))
     print(page(report))
     if report.failed or (strict and not report.is_whole):
