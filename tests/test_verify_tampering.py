@@ -155,6 +155,7 @@ TAMPERINGS = {
     "the registry's accuracy": Tampering(
         model(expected_clean_accuracy=None), "it says that the registry's clean accuracy is None"
     ),
+    "the head": Tampering(model(head="sigmoid"), "it says that the model's head is sigmoid; it is softmax"),
     "the kind of output": Tampering(model(output="probabilities"), "it says that the model returns probabilities"),
     "ε": Tampering(
         lambda cell, path: resealed(replace(cell, attack=replace(cell.attack, eps=0.1)), path),

@@ -122,6 +122,8 @@ def _check_block(cell: CellResult, built: BuiltModel, causes: Causes) -> None:
     """Add what the cell says of its model besides."""
     if cell.model.parameters != built.parameters:
         causes.say(f"it says that the model has {cell.model.parameters} parameters; it has {built.parameters}")
+    if cell.model.head != built.subject.head:
+        causes.say(f"it says that the model's head is {cell.model.head}; it is {built.subject.head}")
     if cell.model.expected_clean_accuracy != built.subject.expected_clean_accuracy:
         causes.say(
             f"it says that the registry's clean accuracy is {cell.model.expected_clean_accuracy}; it is "
