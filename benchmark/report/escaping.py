@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _LATEX = {
@@ -48,11 +49,14 @@ _ACCENTS = {
     "\u030c": r"\v",
     "\u0327": r"\c",
 }
+_MARKDOWN = re.compile(r"[\\|`*~]|\](?=[(\[])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""What is a sign of Markdown's: an underscore within a word is none, a bracket only where a link could close."""
 
 
 def for_markdown(text: str) -> str:
-    """One line that Markdown, in a table or out of it, shows as `text`."""
-    return for_terminal(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    """One line that Markdown, in a table or out of it, shows as `text`: no emphasis, code, link, image, tag or entity."""
+    line = for_terminal(text).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKDOWN.sub(r"\\\g<0>", line)
 
 
 def for_terminal(text: str) -> str:
