@@ -292,6 +292,14 @@ def test_like_cells_share_a_board_and_protocols_and_data_sets_do_not() -> None:
     ]
 
 
+def test_the_heading_tells_the_version_of_the_numbers_below_it() -> None:
+    # The manifest of another folder may be of an older version of the protocol.
+    manifest = make_manifest({"digits": {"relu": ["bim"]}})
+    assert one_board([make_cell(version=2)], manifest).version == 2
+    (board,) = make_boards([], [manifest])
+    assert board.version == manifest.protocol.version == 1
+
+
 def test_two_folders_of_one_protocol_keep_both_their_missing_rows() -> None:
     first = make_manifest({"digits": {"relu": ["bim"], "relog": ["bim"]}}, [NotRun("mnist", "", "first reason")])
     second = make_manifest({"digits": {"relu": ["bim"], "maxout": ["bim"]}}, [NotRun("cifar10", "", "second reason")])

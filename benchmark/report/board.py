@@ -137,7 +137,8 @@ def _make_board(
     for cell in cells:
         by_model.setdefault(cell.model.name, []).append(cell)
     current = {model: _newest(found) for model, found in by_model.items()}
-    _refuse_unlike([cell for shown, _ in current.values() for cell in shown.values()])
+    counted = [cell for shown, _ in current.values() for cell in shown.values()]
+    _refuse_unlike(counted)
     attacks = list(dict.fromkeys(name for names in planned.values() for name in names))
     attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
     columns = tuple(name for name in attacks if name not in CASCADES)
@@ -158,9 +159,10 @@ def _make_board(
     alone = {look.model.name: "diagnosed" for look in here} | {proof.model.name: "certified" for proof in certificates}
     without = "but no attack's result is here: run the attacks"
     gone += [NotRun(dataset, name, f"{what}, {without}") for name, what in sorted(alone.items()) if name not in told]
-    versions = [cell.protocol.version for cell in cells] + [proof.protocol.version for proof in certificates]
-    versions += [look.protocol.version for look in here]
-    version = manifest.protocol.version if manifest else versions[0]
+    # What the numbers are of goes before what was planned.
+    sources: tuple[Sequence[CellResult | Manifest | CertifiedResult | Diagnosis], ...]
+    sources = (counted, [manifest] if manifest else [], certificates, here)
+    version = next(found.protocol.version for source in sources for found in source)
     return Board(
         title=manifest.title if manifest else protocol,
         protocol=protocol,
