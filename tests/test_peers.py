@@ -130,7 +130,6 @@ def test_every_contest_names_attacks_and_parameters_that_exist() -> None:
             all_cards()[side.attack].check_parameters(side.parameters)
 
 
-@pytest.mark.xfail(strict=True, reason="the page says itself that it is out of date: make peers")
 def test_the_committed_page_is_of_todays_attacks() -> None:
     committed = (Path(__file__).parents[1] / "leaderboards" / "peers.md").read_text(encoding="utf-8").splitlines()
     outdated = [line for line in strengths(of_contests=True, of_limits=True) if line not in committed]

@@ -4,62 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from conftest import Command, put
 from handmade import make_cell, make_certificate
-from robustboard.benchmark.candidates import candidates_path
+from kept_runs import ATTACKS, MODEL, finding, path_of, request, statuses
 from robustboard.benchmark.cells import recorded_identity
 from robustboard.benchmark.certify.record import write_certificate
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.protocols import load_protocol
-from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.results import read_cell, write_cell
-from robustboard.benchmark.run import Request, run
-from robustboard.benchmark.statistics import wilson
-from robustboard.benchmark.subjects import registry_subjects, user_subject
-from robustboard.benchmark.verify.findings import Finding, Report
+from robustboard.benchmark.run import run
+from robustboard.benchmark.subjects import user_subject
 from robustboard.benchmark.verify.run import VerifyRequest, verify
 from robustboard.models import registry
-
-PROTOCOL = """
-name = "told"
-version = 1
-title = "told"
-seed = 3
-attacks = ["fgsm", "ddn", "jsma", "max_confidence", "worst_case"]
-
-[cascades]
-worst_case = ["pgd"]
-
-[datasets.digits]
-n = 60
-linf = 0.2
-l2 = 1.0
-gamma = 0.145
-
-[datasets.digits.attacks]
-ddn = { steps = 10 }
-pgd = { steps = 8, step = 0.25 }
-max_confidence = { steps = 2, step = 1.0 }
-"""
-MODEL = "digits/relog"
-ATTACKS = ("ddn", "fgsm", "jsma", "max_confidence", "worst_case")
-
-
-def request(out: Path, *, keep: bool = True, attacks: list[str] | None = None) -> Request:
-    """A run of the protocol on a digits model of the registry."""
-    protocol = load_protocol(str(put(out / "told.toml", PROTOCOL)))
-    subjects = registry_subjects([MODEL], ["digits"])
-    return Request(protocol, ["digits"], subjects, attacks, out, device="cpu", quiet=True, keep_adversarials=keep)
+from tamperings import TAMPERINGS, Tampering, counted_again, drop_the_block, flip_a_bit, hide, outcome, wrong_from_the_start
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +35,6 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(honest: Path, tmp_path: Path) -> Path:
     """A copy of the honest folder that may be changed."""
     return Path(shutil.copytree(honest, tmp_path / "copy"))
-
-
-def path_of(folder: Path, attack: str) -> Path:
-    return folder / "told" / MODEL / f"{attack}.json"
-
-
-def finding(report: Report, attack: str) -> Finding:
-    return next(found for found in report.findings if found.name == f"told/{MODEL}/{attack}")
-
-
-def statuses(report: Report) -> dict[str, str]:
-    return {Path(found.name).name: found.status for found in report.findings}
 
 
 def test_an_honest_folder_passes(honest: Path, command: Command) -> None:
@@ -112,229 +61,6 @@ def test_some_are_kept_in_half_precision_and_some_survive(honest: Path) -> None:
     assert 0 < cell.outcome.robust_accuracy < cell.outcome.clean_accuracy < 1
 
 
-# What is changed below is changed with care: where a field follows from another, it is changed along.
-
-
-def resealed(cell: CellResult, path: Path) -> CellResult:
-    """The cell with the identity, and the hash of the candidates, that it should have."""
-    digest = registry.file_sha256(candidates_path(path))
-    assert cell.candidates is not None
-    cell = replace(cell, candidates=replace(cell.candidates, sha256=digest))
-    return replace(cell, identity=recorded_identity(cell))
-
-
-def change_file(change: Callable[[dict[str, Tensor]], object]) -> Callable[[CellResult, Path], CellResult]:
-    """Other tensors in the candidates' file, and their hash in the cell."""
-
-    def apply(cell: CellResult, path: Path) -> CellResult:
-        tensors = load_file(candidates_path(path))
-        change(tensors)
-        save_file(tensors, candidates_path(path))
-        return resealed(cell, path)
-
-    return apply
-
-
-def counted_again(cell: CellResult) -> CellResult:
-    """The cell with the outcome that its verdicts come to."""
-    rows, n = cell.per_example, cell.outcome.n
-    robust = sum(bool(right) and not fooled for right, fooled in zip(rows.correct_clean, rows.fooled, strict=True))
-    sure = [c for f, c in zip(rows.fooled, rows.confidence, strict=True) if f and c is not None]
-    outcome = replace(
-        cell.outcome,
-        clean_accuracy=sum(rows.correct_clean) / n,
-        robust_accuracy=robust / n,
-        robust_accuracy_ci95=wilson(robust, n),
-        n_fooled=sum(rows.fooled),
-        unfooled=(sum(rows.correct_clean) - sum(rows.found)) / n,
-        fooled_after_rounding=0,
-        confidence_on_fooled=round(sum(sure) / len(sure), 4),
-    )
-    distances = sorted(d for f, d in zip(rows.found, rows.distance, strict=True) if f and d is not None)
-    quantiles = {f"p{q}": float(torch.tensor(distances).double().quantile(q / 100)) for q in (10, 25, 50, 75, 90)}
-    return replace(cell, outcome=replace(outcome, distance_quantiles=quantiles))
-
-
-def with_rows(cell: CellResult, at: int, **values: Any) -> CellResult:
-    """The cell with other values for its example at `at`, and the outcome to match."""
-    rows = {name: list(getattr(cell.per_example, name)) for name in values}
-    for name, value in values.items():
-        rows[name][at] = value
-    return counted_again(replace(cell, per_example=replace(cell.per_example, **rows)))
-
-
-def first(cell: CellResult, *, found: bool) -> int:
-    """The first example right clean for which something was found, or was not."""
-    rows = zip(cell.per_example.correct_clean, cell.per_example.found, strict=True)
-    return next(at for at, (right, there) in enumerate(rows) if right and bool(there) == found)
-
-
-def hide(cell: CellResult, path: Path) -> CellResult:
-    return with_rows(cell, first(cell, found=True), fooled=0, found=0, distance=None, confidence=None)
-
-
-def invent(cell: CellResult, path: Path) -> CellResult:
-    return with_rows(cell, first(cell, found=False), fooled=1, found=1, distance=0.2, confidence=0.6)
-
-
-def other_confidence(cell: CellResult, path: Path) -> CellResult:
-    return with_rows(cell, first(cell, found=True), confidence=0.1)
-
-
-def other_distance(cell: CellResult, path: Path) -> CellResult:
-    return with_rows(cell, first(cell, found=True), distance=0.1)
-
-
-def wrong_from_the_start(cell: CellResult, path: Path) -> CellResult:
-    return with_rows(cell, first(cell, found=False), correct_clean=0, distance=0.0)
-
-
-def outcome(**values: Any) -> Callable[[CellResult, Path], CellResult]:
-    return lambda cell, path: replace(cell, outcome=replace(cell.outcome, **values))
-
-
-def model(**values: Any) -> Callable[[CellResult, Path], CellResult]:
-    return lambda cell, path: resealed(replace(cell, model=replace(cell.model, **values)), path)
-
-
-def other_examples(cell: CellResult, path: Path) -> CellResult:
-    return resealed(replace(cell, dataset=replace(cell.dataset, fingerprint="0" * 64)), path)
-
-
-def beyond_the_split(cell: CellResult, path: Path) -> CellResult:
-    indices = [index + 990 for index in cell.dataset.indices]
-    rows = replace(cell.per_example, index=indices)
-    return resealed(replace(cell, dataset=replace(cell.dataset, indices=indices), per_example=rows), path)
-
-
-def truncate(cell: CellResult, path: Path) -> CellResult:
-    kept = candidates_path(path)
-    kept.write_bytes(kept.read_bytes()[:-100])
-    return cell
-
-
-def truncate_and_seal(cell: CellResult, path: Path) -> CellResult:
-    return resealed(truncate(cell, path), path)
-
-
-def flip_a_bit(cell: CellResult, path: Path) -> CellResult:
-    kept = candidates_path(path)
-    content = bytearray(kept.read_bytes())
-    content[-1] ^= 1
-    kept.write_bytes(bytes(content))
-    return cell
-
-
-def lose(cell: CellResult, path: Path) -> CellResult:
-    candidates_path(path).unlink()
-    return cell
-
-
-def name_another(cell: CellResult, path: Path) -> CellResult:
-    assert cell.candidates is not None
-    return replace(cell, candidates=replace(cell.candidates, file="../../../secret.safetensors"))
-
-
-def drop_the_block(cell: CellResult, path: Path) -> CellResult:
-    return replace(cell, candidates=None)
-
-
-def a_corner(tensors: dict[str, Tensor]) -> None:
-    tensors["halves"][..., 0, 0] = 0.3  # where every digit is black
-
-
-def twice(tensors: dict[str, Tensor]) -> None:
-    tensors["half_indices"][1] = tensors["half_indices"][0]
-
-
-def without_the_last(tensors: dict[str, Tensor]) -> None:
-    tensors["halves"], tensors["half_indices"] = tensors["halves"][:-1].clone(), tensors["half_indices"][:-1].clone()
-
-
-def smaller_images(tensors: dict[str, Tensor]) -> None:
-    for name in ("halves", "wholes"):
-        tensors[name] = tensors[name][..., 1:].contiguous()
-
-
-@dataclass(frozen=True)
-class Tampering:
-    """A change of one cell or its candidates, and what must be said of it."""
-
-    change: Callable[[CellResult, Path], CellResult]
-    said: str
-    attack: str = "fgsm"
-
-
-TAMPERINGS = {
-    "a bit of a change": Tampering(flip_a_bit, "has sha256 .*it is another file"),
-    "a change of nothing, hash and all": Tampering(
-        change_file(lambda tensors: tensors["halves"].zero_()), "the model classifies its candidate right"
-    ),
-    "over budget": Tampering(change_file(a_corner), "the candidate is over budget"),
-    "too many features": Tampering(
-        change_file(lambda tensors: tensors["halves"].add_(0.001).clamp_(min=0)), "the candidate is o(ver budget|utside)", "jsma"
-    ),
-    "out of the box": Tampering(change_file(lambda tensors: tensors["halves"].sub_(2)), "the candidate is outside the box"),
-    "not a number": Tampering(change_file(lambda tensors: tensors["halves"].fill_(float("nan"))), "the candidate is not finite"),
-    "farther than recorded": Tampering(
-        change_file(lambda tensors: tensors["halves"].mul_(1.25)), "its distance is recorded as", "ddn"
-    ),
-    "a verdict hidden": Tampering(hide, "a candidate is kept, but no adversarial example is recorded"),
-    "a verdict invented": Tampering(invent, "an adversarial example is recorded, but no candidate is kept"),
-    "a verdict alone": Tampering(
-        lambda cell, path: replace(cell, per_example=replace(cell.per_example, fooled=[0] * len(cell.per_example.fooled))),
-        "something was found, and yet it is not fooled at distance",
-    ),
-    "a confidence": Tampering(other_confidence, "its confidence is recorded as 0.1, but its candidate's is"),
-    "a distance": Tampering(other_distance, "its distance is recorded as 0.1, but its candidate's is"),
-    "a clean verdict": Tampering(wrong_from_the_start, "it is recorded as wrong clean, but the model classifies it right"),
-    "the accuracy": Tampering(outcome(robust_accuracy=0.9), r"its robust_accuracy is 0\.9000, but its examples come to"),
-    "the clean accuracy": Tampering(outcome(clean_accuracy=1.0), r"its clean_accuracy is 1\.0000, but its examples come to"),
-    "the interval": Tampering(outcome(robust_accuracy_ci95=(0.0, 1.0)), "its robust_accuracy_ci95 is"),
-    "the curve": Tampering(
-        lambda cell, path: replace(
-            cell, outcome=replace(cell.outcome, robust_accuracy_at=[(e, 1.0) for e, _ in cell.outcome.robust_accuracy_at])
-        ),
-        r"its robust accuracy at 0\.\d+ is 1\.0000, but its distances come to",
-        "ddn",
-    ),
-    "the quantiles": Tampering(outcome(distance_quantiles={}), "its distance_quantiles are not those of its distances"),
-    "weights, identity and all": Tampering(model(weights_sha256="0" * 64), "it was computed on other weights \\(0000"),
-    "weights alone": Tampering(
-        lambda cell, path: replace(cell, model=replace(cell.model, weights_sha256="0" * 64)), "its identity is not the hash of"
-    ),
-    "another model of the registry": Tampering(model(name="relu"), "it was computed on other weights"),
-    "no model of the registry": Tampering(model(name="nowhere"), "the registry has no model digits/nowhere"),
-    "the parameters": Tampering(model(parameters=1), "it says that the model has 1 parameters"),
-    "the registry's accuracy": Tampering(
-        model(expected_clean_accuracy=None), "it says that the registry's clean accuracy is None"
-    ),
-    "the kind of output": Tampering(model(output="probabilities"), "it says that the model returns probabilities"),
-    "ε": Tampering(
-        lambda cell, path: resealed(replace(cell, attack=replace(cell.attack, eps=0.1)), path),
-        r"it is fooled over budget at distance 0\.2 for ε = 0\.1",
-    ),
-    "the steps": Tampering(
-        lambda cell, path: replace(cell, attack=replace(cell.attack, params={"steps": 1000})), "its identity is not the hash of"
-    ),
-    "the examples": Tampering(other_examples, "its examples are not those of the data here"),
-    "examples that there are not": Tampering(beyond_the_split, "its examples are not those of the data here"),
-    "cut short": Tampering(truncate, "has sha256"),
-    "cut short, hash and all": Tampering(truncate_and_seal, "is no safetensors file"),
-    "gone": Tampering(lose, "its candidates cannot be read from fgsm.candidates.safetensors: No such file"),
-    "elsewhere": Tampering(name_another, "which would lie in fgsm.candidates.safetensors"),
-    "one example twice": Tampering(change_file(twice), "holds two candidates for one example"),
-    "one too few": Tampering(change_file(without_the_last), "candidates, .* of them in half precision, but the cell says"),
-    "other tensors": Tampering(change_file(lambda tensors: tensors.pop("wholes")), "does not hold halves"),
-    "another precision": Tampering(
-        change_file(lambda tensors: tensors.update(halves=tensors["halves"].float())), "does not hold halves"
-    ),
-    "smaller images": Tampering(
-        change_file(smaller_images), r"its candidates have the shape \(1, 8, 7\), the images \(1, 8, 8\)"
-    ),
-}
-
-
 @pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS.keys())
 def test_what_was_changed_is_told_with_its_cell_and_its_cause(folder: Path, tampering: Tampering) -> None:
     path = path_of(folder, tampering.attack)
@@ -353,7 +79,7 @@ def test_a_failure_ends_in_1_and_a_sentence_that_names_the_cell_and_the_cause(fo
     write_cell(hide(read_cell(path), path), path)
     answer = command("verify", folder)
     assert answer.code == 1
-    (line,) = (line for line in answer.out.splitlines() if line.startswith(f"FAIL told/{MODEL}/fgsm"))
+    (line,) = (line for line in answer.out.splitlines() if line.startswith(f"FAIL kept/{MODEL}/fgsm"))
     assert re.search(r"example \d+: a candidate is kept, but no adversarial example is recorded\.$", line)
     assert "5 cells: 4 pass, 1 FAIL" in answer.out
 
@@ -364,7 +90,7 @@ def test_a_cell_that_is_cut_short_fails(folder: Path, attack: str, command: Comm
     path.write_bytes(path.read_bytes()[:-50])
     answer = command("verify", folder)
     assert answer.code == 1
-    assert re.search(rf"FAIL told/{MODEL}/{attack}\.json: .* is no result of this program: ", answer.out)
+    assert re.search(rf"FAIL kept/{MODEL}/{attack}\.json: .* is no result of this program: ", answer.out)
 
 
 def test_candidates_that_no_cell_names_fail(folder: Path) -> None:
@@ -372,7 +98,7 @@ def test_candidates_that_no_cell_names_fail(folder: Path) -> None:
     write_cell(drop_the_block(read_cell(path), path), path)
     report = verify(VerifyRequest(folder))
     (found,) = (found for found in report.findings if found.status == "FAIL")
-    assert found.name == f"told/{MODEL}/fgsm.candidates.safetensors"
+    assert found.name == f"kept/{MODEL}/fgsm.candidates.safetensors"
     assert finding(report, "fgsm").status == "attack not verified"
 
 
@@ -456,11 +182,11 @@ def test_where_the_data_is_not_it_says_so(tmp_path: Path, command: Command) -> N
 
 
 def test_certificates_are_named_as_what_they_are(folder: Path, command: Command) -> None:
-    path = folder / "told" / MODEL / "crown.json"
+    path = folder / "kept" / MODEL / "crown.json"
     write_certificate(make_certificate("relog"), path)
     answer = command("verify", folder)
     assert answer.code == 0
-    assert f"1 certificate file (told/{MODEL}/crown.json): a proof" in answer.out
+    assert f"1 certificate file (kept/{MODEL}/crown.json): a proof" in answer.out
     path.write_text("{", encoding="utf-8")
     answer = command("verify", folder)
     assert answer.code == 1
