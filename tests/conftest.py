@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,23 +115,6 @@ def frozen_objects() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-@pytest.fixture(scope="session")
-def honest_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of cells with their candidates, nothing changed in it."""
-    from robustboard.benchmark.run import run  # noqa: PLC0415  (few tests need it)
-    from tampering import request  # noqa: PLC0415
-
-    out = tmp_path_factory.mktemp("honest")
-    run(request(out))
-    return out
-
-
-@pytest.fixture
-def copied(honest_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the honest folder that may be changed."""
-    return Path(shutil.copytree(honest_folder, tmp_path / "copy"))
 
 
 def put(path: Path, text: str) -> Path:

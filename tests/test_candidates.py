@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from conftest import Command, linear_problem
 from evaluation_tasks import task_for, to_edge
+from kept_runs import PROTOCOL, path_of, request
 from robustboard.attacks.attack import Norm, Proposal
 from robustboard.benchmark.candidates import (
     CONFIDENCE_SLACK,
@@ -30,35 +31,13 @@ from robustboard.benchmark.candidates import (
 from robustboard.benchmark.datasets import Dataset
 from robustboard.benchmark.evaluate import BatchSizer, evaluate_examples
 from robustboard.benchmark.judge import TOLERANCE, Threat, judge
-from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CandidatesBlock, CellResult
 from robustboard.benchmark.results import read_cell
-from robustboard.benchmark.run import Request, Summary, run
-from robustboard.benchmark.subjects import registry_subjects
+from robustboard.benchmark.run import Summary, run
 
-PROTOCOL = """
-name = "kept"
-version = 1
-title = "kept"
-seed = 3
-attacks = ["fgsm", "ddn", "max_confidence", "worst_case"]
-
-[cascades]
-worst_case = ["pgd"]
-
-[datasets.digits]
-n = 24
-linf = 0.2
-l2 = 1.0
-gamma = 0.145
-
-[datasets.digits.attacks]
-ddn = { steps = 10 }
-pgd = { steps = 8, step = 0.25 }
-max_confidence = { steps = 2, step = 1.0 }
-"""
 MODEL = "digits/relu-fast_at"
 ATTACKS = ("fgsm", "ddn", "max_confidence", "worst_case")
+TEXT = PROTOCOL.replace("n = 60", "n = 24").replace('"jsma", ', "")
 
 
 def evaluate(
@@ -67,29 +46,14 @@ def evaluate(
     keep: bool = True,
     shard: tuple[int, int] = (0, 1),
     batch_size: int | None = None,
-    text: str = PROTOCOL,
+    text: str = TEXT,
     attacks: list[str] | None = None,
 ) -> Summary:
-    out.mkdir(exist_ok=True)
-    (out / "kept.toml").write_text(text, encoding="utf-8")
-    return run(
-        Request(
-            protocol=load_protocol(str(out / "kept.toml")),
-            datasets=["digits"],
-            subjects=registry_subjects([MODEL], ["digits"]),
-            attacks=attacks,
-            out=out,
-            device="cpu",
-            batch_size=batch_size,
-            shard=shard,
-            quiet=True,
-            keep_adversarials=keep,
-        )
-    )
+    return run(request(out, model=MODEL, keep=keep, attacks=attacks, text=text, shard=shard, batch_size=batch_size))
 
 
 def file(out: Path, attack: str) -> Path:
-    return out / "kept" / MODEL / f"{attack}.json"
+    return path_of(out, attack, MODEL)
 
 
 def kept(out: Path, attack: str) -> CandidatesBlock:
@@ -295,7 +259,7 @@ def test_asked_for_later_they_are_kept_then_and_stay(whole: Path, tmp_path: Path
 
 
 def test_a_cell_that_is_attacked_again_to_keep_them_says_so(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "kept.toml").write_text(PROTOCOL, encoding="utf-8")
+    (tmp_path / "kept.toml").write_text(TEXT, encoding="utf-8")
     words = ["run", "--protocol", tmp_path / "kept.toml", "--models", MODEL, "--attacks", "fgsm", "--out", tmp_path]
     assert command(*words).code == 0
     again = command(*words, "--keep-adversarials")
@@ -305,7 +269,7 @@ def test_a_cell_that_is_attacked_again_to_keep_them_says_so(command: Command, tm
 
 def test_another_result_without_candidates_takes_the_old_ones_along(tmp_path: Path) -> None:
     evaluate(tmp_path, attacks=["ddn"])
-    evaluate(tmp_path, keep=False, attacks=["ddn"], text=PROTOCOL.replace("steps = 10", "steps = 11"))
+    evaluate(tmp_path, keep=False, attacks=["ddn"], text=TEXT.replace("steps = 10", "steps = 11"))
     assert read_cell(file(tmp_path, "ddn")).candidates is None
     assert not candidates_path(file(tmp_path, "ddn")).exists()
 
@@ -322,7 +286,7 @@ def test_journals_of_a_run_that_keeps_outlast_a_run_that_does_not(whole: Path, t
 
 
 def test_a_shard_that_keeps_none_is_told_to_the_others_user(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "kept.toml").write_text(PROTOCOL, encoding="utf-8")
+    (tmp_path / "kept.toml").write_text(TEXT, encoding="utf-8")
     words = ["run", "--protocol", tmp_path / "kept.toml", "--models", MODEL, "--attacks", "ddn", "--out", tmp_path]
     assert command(*words, "--shard", "0/2").code == 0
     answer = command(*words, "--shard", "1/2", "--keep-adversarials")

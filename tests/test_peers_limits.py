@@ -25,8 +25,9 @@ from robustboard.benchmark.peers.examples import measure_examples
 from robustboard.benchmark.peers.fixed_loop import Passes, Strength, fixed_passes
 from robustboard.benchmark.peers.limits import ATTACKS, FEWER, Limit, attack_once, strength_of
 from robustboard.benchmark.peers.limits import render as render_limits
-from robustboard.benchmark.peers.measure import Network, Spent, fastest
+from robustboard.benchmark.peers.measure import Network, Spent
 from robustboard.benchmark.peers.models import Size, size_of
+from robustboard.benchmark.peers.pace import InTurn, Pace, in_turn
 from robustboard.benchmark.protocols import load_protocol
 
 CLASSES = 5
@@ -101,10 +102,28 @@ def test_lbfgs_has_no_fixed_loop() -> None:
     assert fixed_passes("lbfgs", Strength({}, 1.0, 10)) is None
 
 
-def test_the_fastest_run_counts_and_long_ones_are_not_repeated() -> None:
+def test_passes_that_take_all_the_time_are_the_limit() -> None:
+    # 10 forward alone, 20 forward and back, at 1 and 3 ms: 70 ms; 5 more gradients of the same passes: 2 ms each.
+    assert InTurn([Spent(0.07, 30, 20)], [(0.001, 0.003)]).efficiency == pytest.approx(1)
+    assert InTurn([Spent(0.1, 20, 25)], [(0.001, 0.003)]).efficiency == pytest.approx(0.7)
+
+
+def test_what_slows_the_machine_down_for_runs_and_passes_alike_changes_no_efficiency() -> None:
+    quiet = InTurn([Spent(0.1, 20, 20)], [(0.001, 0.003), (0.001, 0.003)])
+    busy = InTurn([Spent(0.2, 20, 20)], [(0.002, 0.006), (0.002, 0.006)])
+    disturbed = InTurn([*quiet.runs * 3, *busy.runs], [*quiet.rates * 2, *busy.rates[:1]])
+    assert quiet.efficiency == pytest.approx(0.6)
+    assert busy.efficiency == disturbed.efficiency == quiet.efficiency
+
+
+def test_long_runs_are_not_repeated_and_passes_stand_before_and_after_each() -> None:
+    pace = Pace.of(stubborn("bim"))
     times = iter([3.0, 1.0, 2.0])
-    assert fastest(lambda: Spent(next(times), 1, 1), patience_s=5, most=3).seconds == 1
-    assert fastest(lambda: Spent(next(times), 1, 1), first=Spent(9.0, 1, 1), patience_s=5).seconds == 9
+    several = in_turn(lambda: Spent(next(times), 1, 1), pace, patience_s=3.5, most=3)
+    assert ([run.seconds for run in several.runs], several.seconds) == ([3.0, 1.0], 2.0)
+    assert len(several.rates) == 3
+    assert len(in_turn(lambda: Spent(9.0, 1, 1), pace, patience_s=5).runs) == 1
+    assert len(in_turn(lambda: Spent(1e-9, 1, 1), pace, most=3).runs) == 3
 
 
 PEAKS = """
@@ -221,8 +240,6 @@ def test_the_runner_itself_is_timed() -> None:
 def test_a_share_is_that_of_a_fixed_batch() -> None:
     row = Limit("bim", "mnist/relu", 8, 5.0, 4.0, Passes(10, 8), 0.25, 1.0, 0.5, 0.8, 12_000_000, None)
     assert row.share == 0.5
-    # 40 rows forward, 32 of them back: 8 forward alone at 5 ms, 32 both at 20 ms.
-    assert row.against((0.005, 0.02)).efficiency == pytest.approx(0.68)
     text = render_limits([row, replace(row, fixed=None, efficiency=0.8)], "simple")
     assert "50.0% of 18" in text
     assert text.count("slow") == 1

@@ -1,4 +1,4 @@
-"""Verifying: an honest folder passes, and what could not be checked, or is no cell, is said."""
+"""Verifying: an honest folder passes, and whatever was changed in it is told with the cell and the cause."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from conftest import Command, put
 from handmade import make_cell, make_certificate, make_diagnosis
+from kept_runs import ATTACKS, MODEL, finding, path_of, request, statuses
 from robustboard.benchmark.cells import recorded_identity
 from robustboard.benchmark.certify.record import write_certificate
 from robustboard.benchmark.diagnose.record import file_of, write_diagnosis, write_diagnosis_schema
@@ -20,31 +21,32 @@ from robustboard.benchmark.run import run
 from robustboard.benchmark.subjects import user_subject
 from robustboard.benchmark.verify.run import VerifyRequest, verify
 from robustboard.models import registry
-from tampering import (
-    ATTACKS,
-    MODEL,
-    counted_again,
-    drop_the_block,
-    finding,
-    flip_a_bit,
-    hide,
-    outcome,
-    path_of,
-    request,
-    statuses,
-    wrong_from_the_start,
-)
+from tamperings import TAMPERINGS, Tampering, counted_again, drop_the_block, flip_a_bit, hide, outcome, wrong_from_the_start
 
 
-def test_an_honest_folder_passes(honest_folder: Path, command: Command) -> None:
-    answer = command("verify", honest_folder)
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of cells with their candidates, nothing changed."""
+    out = tmp_path_factory.mktemp("honest")
+    run(request(out))
+    return out
+
+
+@pytest.fixture
+def folder(honest: Path, tmp_path: Path) -> Path:
+    """A copy of the honest folder that may be changed."""
+    return Path(shutil.copytree(honest, tmp_path / "copy"))
+
+
+def test_an_honest_folder_passes(honest: Path, command: Command) -> None:
+    answer = command("verify", honest)
     assert answer.code == 0, answer.out
     assert "5 cells: 5 pass" in answer.out
     assert "FAIL" not in answer.out
-    report = verify(VerifyRequest(honest_folder))
+    report = verify(VerifyRequest(honest))
     assert report.is_whole
     for attack in ATTACKS:
-        cell, found = read_cell(path_of(honest_folder, attack)), finding(report, attack)
+        cell, found = read_cell(path_of(honest, attack)), finding(report, attack)
         assert found.status == "pass"
         assert found.shown == pytest.approx(cell.outcome.robust_accuracy, abs=1e-12)
         assert found.judged == sum(cell.per_example.found)
@@ -52,45 +54,58 @@ def test_an_honest_folder_passes(honest_folder: Path, command: Command) -> None:
     assert "schema" in answer.out
 
 
-def test_some_are_kept_in_half_precision_and_some_survive(honest_folder: Path) -> None:
+def test_some_are_kept_in_half_precision_and_some_survive(honest: Path) -> None:
     # Else the tests below say little.
-    cell = read_cell(path_of(honest_folder, "fgsm"))
+    cell = read_cell(path_of(honest, "fgsm"))
     assert cell.candidates is not None
     assert cell.candidates.n_float16 > 5
     assert 0 < cell.outcome.robust_accuracy < cell.outcome.clean_accuracy < 1
 
 
-def test_a_failure_ends_in_1_and_a_sentence_that_names_the_cell_and_the_cause(copied: Path, command: Command) -> None:
-    path = path_of(copied, "fgsm")
+@pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS.keys())
+def test_what_was_changed_is_told_with_its_cell_and_its_cause(folder: Path, tampering: Tampering) -> None:
+    path = path_of(folder, tampering.attack)
+    write_cell(tampering.change(read_cell(path), path), path)
+    report = verify(VerifyRequest(folder))
+    assert report.failed
+    found = finding(report, tampering.attack)
+    assert found.status == "FAIL"
+    assert any(re.search(tampering.said, cause) for cause in found.causes), found.causes
+    others = {name: status for name, status in statuses(report).items() if name not in (tampering.attack, "worst_case")}
+    assert set(others.values()) == {"pass"}
+
+
+def test_a_failure_ends_in_1_and_a_sentence_that_names_the_cell_and_the_cause(folder: Path, command: Command) -> None:
+    path = path_of(folder, "fgsm")
     write_cell(hide(read_cell(path), path), path)
-    answer = command("verify", copied)
+    answer = command("verify", folder)
     assert answer.code == 1
-    (line,) = (line for line in answer.out.splitlines() if line.startswith(f"FAIL told/{MODEL}/fgsm"))
+    (line,) = (line for line in answer.out.splitlines() if line.startswith(f"FAIL kept/{MODEL}/fgsm"))
     assert re.search(r"example \d+: a candidate is kept, but no adversarial example is recorded\.$", line)
     assert "5 cells: 4 pass, 1 FAIL" in answer.out
 
 
 @pytest.mark.parametrize("attack", ["fgsm", "worst_case"])
-def test_a_cell_that_is_cut_short_fails(copied: Path, attack: str, command: Command) -> None:
-    path = path_of(copied, attack)
+def test_a_cell_that_is_cut_short_fails(folder: Path, attack: str, command: Command) -> None:
+    path = path_of(folder, attack)
     path.write_bytes(path.read_bytes()[:-50])
-    answer = command("verify", copied)
+    answer = command("verify", folder)
     assert answer.code == 1
-    assert re.search(rf"FAIL told/{MODEL}/{attack}\.json: .* is no result of this program: ", answer.out)
+    assert re.search(rf"FAIL kept/{MODEL}/{attack}\.json: .* is no result of this program: ", answer.out)
 
 
-def test_candidates_that_no_cell_names_fail(copied: Path) -> None:
-    path = path_of(copied, "fgsm")
+def test_candidates_that_no_cell_names_fail(folder: Path) -> None:
+    path = path_of(folder, "fgsm")
     write_cell(drop_the_block(read_cell(path), path), path)
-    report = verify(VerifyRequest(copied))
+    report = verify(VerifyRequest(folder))
     (found,) = (found for found in report.findings if found.status == "FAIL")
-    assert found.name == f"told/{MODEL}/fgsm.candidates.safetensors"
+    assert found.name == f"kept/{MODEL}/fgsm.candidates.safetensors"
     assert finding(report, "fgsm").status == "attack not verified"
 
 
-def test_a_worst_case_fails_with_the_cell_that_it_took_examples_over_from(copied: Path) -> None:
-    flip_a_bit(read_cell(path_of(copied, "fgsm")), path_of(copied, "fgsm"))
-    found = finding(verify(VerifyRequest(copied)), "worst_case")
+def test_a_worst_case_fails_with_the_cell_that_it_took_examples_over_from(folder: Path) -> None:
+    flip_a_bit(read_cell(path_of(folder, "fgsm")), path_of(folder, "fgsm"))
+    found = finding(verify(VerifyRequest(folder)), "worst_case")
     assert found.status == "FAIL"
     assert any("what it took over from fgsm cannot be judged: fgsm.candidates" in cause for cause in found.causes)
 
@@ -125,18 +140,18 @@ def test_without_candidates_it_is_said_what_was_checked_and_what_was_not(tmp_pat
         write_cell(cell, path)
 
 
-def test_weights_that_were_swapped_in_the_registry_are_seen(honest_folder: Path, tmp_path: Path) -> None:
+def test_weights_that_were_swapped_in_the_registry_are_seen(honest: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     for part in ("registry", "checkpoints"):
         (home / part).mkdir(parents=True)
     card, other = registry.read_cards()[MODEL], registry.read_cards()["digits/relu"]
     registry.write_card(card, home)
     shutil.copy(registry.HOME / "checkpoints" / other.checkpoint, home / "checkpoints" / card.checkpoint)
-    report = verify(VerifyRequest(honest_folder, registry=home))
+    report = verify(VerifyRequest(honest, registry=home))
     assert all("its entry says" in finding(report, attack).causes[0] for attack in ATTACKS)
     # With the entry changed along, the cells still know what they were computed on.
     registry.write_card(replace(card, sha256=other.sha256), home)
-    report = verify(VerifyRequest(honest_folder, registry=home))
+    report = verify(VerifyRequest(honest, registry=home))
     assert all("it was computed on other weights" in finding(report, attack).causes[0] for attack in ATTACKS)
 
 
@@ -167,28 +182,28 @@ def test_where_the_data_is_not_it_says_so(tmp_path: Path, command: Command) -> N
     assert "1 cell: 1 not verified" in answer.out
 
 
-def test_certificates_are_named_as_what_they_are(copied: Path, command: Command) -> None:
-    path = copied / "told" / MODEL / "crown.json"
+def test_certificates_are_named_as_what_they_are(folder: Path, command: Command) -> None:
+    path = folder / "kept" / MODEL / "crown.json"
     write_certificate(make_certificate("relog"), path)
-    answer = command("verify", copied)
+    answer = command("verify", folder)
     assert answer.code == 0
-    assert f"1 certificate file (told/{MODEL}/crown.json): a proof" in answer.out
+    assert f"1 certificate file (kept/{MODEL}/crown.json): a proof" in answer.out
     path.write_text("{", encoding="utf-8")
-    answer = command("verify", copied)
+    answer = command("verify", folder)
     assert answer.code == 1
     assert "is no certificate of this program" in answer.out
 
 
-def test_diagnoses_are_named_as_what_they_are(copied: Path, command: Command) -> None:
-    path = file_of(copied / "told", *MODEL.split("/"))
+def test_diagnoses_are_named_as_what_they_are(folder: Path, command: Command) -> None:
+    path = file_of(folder / "kept", *MODEL.split("/"))
     write_diagnosis(make_diagnosis("relog"), path)
-    write_diagnosis_schema(copied / "told")
-    answer = command("verify", copied)
+    write_diagnosis_schema(folder / "kept")
+    answer = command("verify", folder)
     assert answer.code == 0, answer.out
-    assert f"1 diagnosis file (told/{MODEL}/diagnosis.json): what the 23 checks found" in answer.out
+    assert f"1 diagnosis file (kept/{MODEL}/diagnosis.json): what the 23 checks found" in answer.out
     assert "5 cells: 5 pass" in answer.out
     path.write_text("{", encoding="utf-8")
-    answer = command("verify", copied)
+    answer = command("verify", folder)
     assert answer.code == 1
     assert "is no diagnosis of this program" in answer.out
 

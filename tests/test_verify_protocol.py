@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kept_runs import MODEL, path_of, request
 from robustboard.benchmark.cells import recorded_identity
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.protocols import adjusted, load_protocol
@@ -20,7 +21,7 @@ from robustboard.benchmark.run import Request, run
 from robustboard.benchmark.subjects import registry_subjects
 from robustboard.benchmark.verify.findings import Finding
 from robustboard.benchmark.verify.run import VerifyRequest, verify
-from tampering import MODEL, path_of, request, with_rows
+from tamperings import with_rows
 
 OFFICIAL = "smoke"
 
@@ -135,7 +136,7 @@ def test_a_protocol_with_other_examples_keeps_its_strength(tmp_path: Path) -> No
 
 
 def test_a_worst_case_cannot_call_robust_whom_a_cell_that_it_joined_fooled(folder: Path) -> None:
-    assert finding(folder, "told", "worst_case").causes == ()
+    assert finding(folder, "kept", "worst_case").causes == ()
     path, joined = path_of(folder, "worst_case"), read_cell(path_of(folder, "fgsm"))
     rows = zip(joined.per_example.correct_clean, joined.per_example.fooled, strict=True)
     at = next(at for at, (right, fooled) in enumerate(rows) if right and fooled)
@@ -143,7 +144,7 @@ def test_a_worst_case_cannot_call_robust_whom_a_cell_that_it_joined_fooled(folde
     write_cell(with_rows(cell, at, fooled=0, found=0, distance=None, confidence=None), path)
     index = joined.per_example.index[at]
     said = f"example {index}: it is recorded as robust, but fgsm, which it joined, fooled it"
-    assert said in finding(folder, "told", "worst_case").causes
+    assert said in finding(folder, "kept", "worst_case").causes
 
 
 def test_an_example_that_two_machines_round_apart_is_no_contradiction(folder: Path) -> None:
@@ -152,11 +153,11 @@ def test_an_example_that_two_machines_round_apart_is_no_contradiction(folder: Pa
     at = next(at for at, fooled in enumerate(cell.per_example.fooled) if not fooled and cell.per_example.correct_clean[at])
     other = read_cell(path_of(folder, "fgsm"))
     write_cell(with_rows(other, at, correct_clean=0, fooled=0, found=0, distance=0.0, confidence=None), path_of(folder, "fgsm"))
-    assert finding(folder, "told", "worst_case").causes == ()
+    assert finding(folder, "kept", "worst_case").causes == ()
 
 
 def test_a_joined_cell_that_is_gone_is_said(folder: Path) -> None:
     path_of(folder, "fgsm").unlink()
-    found = finding(folder, "told", "worst_case")
+    found = finding(folder, "kept", "worst_case")
     assert found.status == "attack not verified"
     assert any("fgsm, which it joined, is not beside it as it was" in remark for remark in found.remarks)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +17,8 @@ from robustboard.benchmark.judge import CountedModel
 from robustboard.benchmark.memory import peak_memory
 from robustboard.benchmark.peers.contests import CIFAR10, MNIST, MNIST_AT
 from robustboard.benchmark.peers.fixed_loop import Passes, Strength, fixed_passes
-from robustboard.benchmark.peers.measure import Network, Spent, efficiency, fastest, pass_seconds
+from robustboard.benchmark.peers.measure import Network, Spent
+from robustboard.benchmark.peers.pace import Pace, go_both_ways, in_turn
 from robustboard.benchmark.peers.run import load_network
 from robustboard.benchmark.protocols import Protocol, load_protocol
 
@@ -25,6 +26,7 @@ EXAMPLES = 128
 """The runner's largest batch on a processor."""
 FEWER = {
     MNIST: {"jsma": 32, "spsa": 32},
+    MNIST_AT: {"spsa": 8},
     CIFAR10: {"fab_t": 64, "cw": 32, "ddn": 32, "fmn": 32, "jsma": 64, "spsa": 16},
 }
 """Where so many would take minutes."""
@@ -47,27 +49,27 @@ ATTACKS = [
     "jsma",
     "max_confidence",
 ]
-WITH_SURVIVORS = ["pgd_t", "apgd_t", "square", "max_confidence"]
+WITH_SURVIVORS = ["pgd_t", "apgd_t", "square", "spsa", "max_confidence"]
 """On the network where most examples stay to the end: what an attack costs once batches no longer run empty."""
 CHOSEN = {MNIST: ATTACKS, MNIST_AT: WITH_SURVIVORS, CIFAR10: ATTACKS}
 HEADING = "Close to the limit"
 NOTE = """Each attack alone, on one batch of n examples that the network has right, at the strength of the protocol `standard` for
 that data set; what it does not mention is at its defaults. **passes**: rows forward + back, an example. **of a fixed batch**:
 their share of those that a loop would make in which every example takes every step: 100 % where nobody can leave early.
-**passes/wall**: the time that the passes alone would take at the best batch size, over the time that the attack took; *slow* is
-below 0.8 on MNIST, 0.9 on CIFAR-10. **filled**: rows that only fill up batches to a multiple of four, against those asked for:
-where one example of many fights on, its passes cost as much as four. **peak memory**: by how
-much the resident memory of the process rose (the kernel's high-water mark) above where it stood with the network and the images
-loaded; in brackets, the same for one pass forward and back of that batch. `cw_cold` and `lbfgs`, which no board runs, are left
-out: they take minutes; so are `apgd_dlr`, `fgsm_ce`, `bim_ce`, `pgd_ce` and the attacks whose names end in `_l2` and `_linf`,
-which are the loops of those shown with another loss or norm."""
+**passes/wall**: the time that the passes alone would take at the best batch size, over the time that the attack took, both the
+median of runs made in turn; *slow* is below 0.8 on MNIST, 0.9 on CIFAR-10. **filled**: rows that only fill up batches to a
+multiple of four, against those asked for: where one example of many fights on, its passes cost as much as four. **peak
+memory**: by how much the resident memory of the process rose (the kernel's high-water mark) above where it stood with the
+network and the images loaded; in brackets, the same for one pass forward and back of that batch. `cw_cold` and `lbfgs`, which
+no board runs, are left out: they take minutes; so are `apgd_dlr`, `fgsm_ce`, `bim_ce`, `pgd_ce` and the attacks whose names end
+in `_l2` and `_linf`, which are the loops of those shown with another loss or norm."""
 
 
 @dataclass(frozen=True)
 class Limit:
     """One attack on one network: passes and `fixed` passes an example, forward rows that only `filled` small batches against
-    those asked for, seconds of the fastest run, `efficiency`, and the peak bytes beyond the model of the attack and of a single
-    pass of the same batch (None where the system does not tell)."""
+    those asked for, the median of the runs' seconds, `efficiency`, and the peak bytes beyond the model of the attack and of a
+    single pass of the same batch (None where the system does not tell)."""
 
     attack: str
     model: str
@@ -81,11 +83,6 @@ class Limit:
     target: float
     peak_bytes: int | None
     pass_bytes: int | None
-
-    def against(self, floor: tuple[float, float]) -> Limit:
-        """The same run beside other seconds a row of a forward pass, and of one forward and back."""
-        spent = Spent(self.seconds, round(self.forwards * self.n), round(self.backwards * self.n))
-        return replace(self, efficiency=efficiency(spent, floor))
 
     @property
     def share(self) -> float | None:
@@ -103,16 +100,12 @@ def measure_limits(data: Path | None, note: Callable[[str], None]) -> list[Limit
     ]
 
 
-def _on_network(network: Network, attacks: Sequence[str], protocol: Protocol, note: Callable[[str], None]) -> list[Limit]:
-    before = pass_seconds(network)
-    rows = []
+def _on_network(network: Network, attacks: Sequence[str], protocol: Protocol, note: Callable[[str], None]) -> Iterator[Limit]:
+    pace = Pace.of(network)
     for name in attacks:
-        rows.append(_row(all_cards()[name], first(network, FEWER.get(network.name, {}).get(name, EXAMPLES)), protocol, before))
-        note(f"{name} on {network.name}: {rows[-1].seconds:.2f} s, passes/wall {rows[-1].efficiency:.2f}")
-    after = pass_seconds(network)
-    # Whoever else was on the machine made one of the two longer.
-    floor = (min(before[0], after[0]), min(before[1], after[1]))
-    return [row.against(floor) for row in rows]
+        row = _row(all_cards()[name], first(network, FEWER.get(network.name, {}).get(name, EXAMPLES)), protocol, pace)
+        note(f"{name} on {network.name}: {row.seconds:.2f} s, passes/wall {row.efficiency:.2f}")
+        yield row
 
 
 def first(network: Network, n: int) -> Network:
@@ -145,30 +138,31 @@ def attack_once(card: AttackCard, network: Network, strength: Strength) -> Run:
     return Run(time.perf_counter() - began, counted.forwards, counted.backwards, filled.forwards)
 
 
-def _row(card: AttackCard, network: Network, protocol: Protocol, floor: tuple[float, float]) -> Limit:
+def _row(card: AttackCard, network: Network, protocol: Protocol, pace: Pace) -> Limit:
     strength, n = strength_of(card, network, protocol), len(network.images)
-    runs: list[Run] = []
-    peak = peak_memory(lambda: runs.append(attack_once(card, network, strength)))
-    spent = fastest(lambda: attack_once(card, network, strength), first=runs[0])
+    peaks: list[int | None] = []
+
+    def once() -> Run:
+        runs: list[Run] = []
+        peaks.append(peak_memory(lambda: runs.append(attack_once(card, network, strength))))
+        return runs[0]
+
+    turns = in_turn(once, pace)
+    run = turns.runs[0]
     return Limit(
         card.name,
         network.name,
         n,
-        spent.forwards / n,
-        spent.backwards / n,
+        run.forwards / n,
+        run.backwards / n,
         fixed_passes(card.name, strength),
-        runs[0].rows / runs[0].forwards - 1,
-        spent.seconds,
-        efficiency(spent, floor),
+        run.rows / run.forwards - 1,
+        turns.seconds,
+        turns.efficiency,
         TARGETS[network.name],
-        peak,
-        peak_memory(lambda: _pass(network)),
+        peaks[0],
+        peak_memory(lambda: go_both_ways(network.module, network.images)),
     )
-
-
-def _pass(network: Network) -> None:
-    variable = network.images.detach().requires_grad_(True)
-    torch.autograd.grad(network.module(variable).sum(), variable)
 
 
 def render(rows: Sequence[Limit], style: str) -> str:

@@ -1,4 +1,4 @@
-"""One side of a contest on one network: how long, how strong, how many passes, and how long those passes must take."""
+"""One side of a contest on one network: how long, how strong, how many passes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ from robustboard.benchmark.peers.contests import Measure, Side
 
 BATCH_SIZES = (32, 128)
 """Each side takes the one it is faster with."""
-PASS_SIZES = (8, 16, 32, 64, 128, 256)
-"""The batches of which a pass is timed; the fastest of `GROUPS` groups of passes counts."""
-GROUPS = 5
 
 
 @dataclass(frozen=True)
@@ -97,53 +94,6 @@ def best_batch_size(side: Side, network: Network, epsilon: float) -> int:
     if len(sizes) == 1:
         return sizes[0]
     return min(sizes, key=lambda size: timed(side, network, epsilon, size).seconds)
-
-
-def pass_seconds(network: Network) -> tuple[float, float]:
-    """Seconds a row of one forward pass without a graph, and of one forward and backward pass, at the best batch size."""
-
-    def forward(images: Tensor) -> None:
-        with torch.no_grad():
-            network.module(images)
-
-    def both(images: Tensor) -> None:
-        variable = images.detach().requires_grad_(True)
-        torch.autograd.grad(network.module(variable).sum(), variable)
-
-    return _per_row(forward, network.images), _per_row(both, network.images)
-
-
-def efficiency(spent: Spent, seconds: tuple[float, float]) -> float:
-    """The time that the passes alone would take at the best batch size over the time that the attack took."""
-    forward, both = seconds
-    backwards = min(spent.backwards, spent.forwards)
-    # Further gradients of the same forward pass cost a backward pass each.
-    again = spent.backwards - backwards
-    floor = (spent.forwards - backwards) * forward + backwards * both + again * (both - forward)
-    return floor / spent.seconds
-
-
-def fastest(once: Callable[[], Spent], first: Spent | None = None, patience_s: float = 2.0, most: int = 5) -> Spent:
-    """The fastest of several runs, which others on the machine disturbed least: `most` of them, but none begun after
-    `patience_s`. `first` is one that was made before."""
-    runs = [once() if first is None else first]
-    while len(runs) < most and sum(run.seconds for run in runs) < patience_s:
-        runs.append(once())
-    return min(runs, key=lambda run: run.seconds)
-
-
-def _per_row(once: Callable[[Tensor], None], images: Tensor) -> float:
-    best = float("inf")
-    for size in PASS_SIZES:
-        batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
-        once(batch)
-        rounds = max(1, 256 // size)
-        for _ in range(GROUPS):
-            began = time.perf_counter()
-            for _ in range(rounds):
-                once(batch)
-            best = min(best, (time.perf_counter() - began) / (rounds * size))
-    return best
 
 
 def _callable(

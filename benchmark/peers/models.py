@@ -9,7 +9,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from robustboard.benchmark.peers.contests import CIFAR10, MNIST, Side
-from robustboard.benchmark.peers.measure import BATCH_SIZES, Network, fastest, pass_seconds, timed
+from robustboard.benchmark.peers.measure import Network, best_batch_size, timed
+from robustboard.benchmark.peers.pace import Pace, in_turn
 from robustboard.benchmark.peers.run import load_network
 from robustboard.models.registry import read_cards
 
@@ -58,17 +59,12 @@ def measure_models(data: Path | None, note: Callable[[str], None], models: Seque
 
 
 def size_of(network: Network) -> Size:
-    """A pass and a step of a registry network, the pass timed before and after the steps."""
-    before = pass_seconds(network)[1]
-    seconds = min(_step_seconds(network, size) for size in BATCH_SIZES)
-    after = pass_seconds(network)[1]
-    return Size(network.name, read_cards()[network.name].parameters, min(before, after), seconds)
-
-
-def _step_seconds(network: Network, batch_size: int) -> float:
+    """A pass and a step of a registry network, in turn."""
     side = Side("bim", {"steps": STEPS, "step": 1 / STEPS})
-    spent = fastest(lambda: timed(side, network, NO_WAY, min(batch_size, len(network.images))))
-    return spent.seconds / spent.backwards
+    size = best_batch_size(side, network, NO_WAY)
+    turns = in_turn(lambda: timed(side, network, NO_WAY, size), Pace.of(network))
+    parameters = read_cards()[network.name].parameters
+    return Size(network.name, parameters, turns.middle[1], turns.seconds / turns.runs[0].backwards)
 
 
 def render(rows: Sequence[Size], style: str) -> str:

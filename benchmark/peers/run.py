@@ -16,7 +16,7 @@ from robustboard.benchmark.environment import version_of
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.judge import look_clean, prepared
 from robustboard.benchmark.peers.contests import EPSILON, Contest, Side, contests
-from robustboard.benchmark.peers.measure import Network, Timing, best_batch_size, efficiency, pass_seconds, strength, timed
+from robustboard.benchmark.peers.measure import Network, Timing, best_batch_size, strength, timed
 from robustboard.models.registry import load_model, read_cards
 
 ROUNDS = 3
@@ -27,8 +27,7 @@ TITLE = f"""# Against the libraries
 
 `make peers`: ours and each peer on the same network, images and number of threads, in turn, each at its best batch size, the
 fastest of {ROUNDS} rounds, or of fewer where a side took {LONG_S:.0f} s and more. A ratio counts only where ours is at least as
-strong. "passes/wall" is the time that our model passes alone would take at the best batch size, over the time that the attack
-took: 1 is the limit.
+strong.
 """
 
 
@@ -46,8 +45,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A contest run. `ratio` is that to the slowest side it is measured by; `efficiency` the share of ours that the passes
-    alone would take."""
+    """A contest run. `ratio` is that to the slowest side it is measured by."""
 
     line: str
     model: str
@@ -59,7 +57,6 @@ class Line:
     reference: Entry | None
     ratio: float
     as_strong: bool
-    efficiency: float
 
     @property
     def reached(self) -> bool:
@@ -100,7 +97,6 @@ def run_contest(contest: Contest, network: Network, rounds: int = ROUNDS) -> Lin
         reference,
         _ratio(contest, ours, peers),
         _is_as_strong(contest, ours, peers, reference),
-        efficiency(best[contest.ours.attack], pass_seconds(network)),
     )
 
 
@@ -160,7 +156,7 @@ def run_contests(chosen: Iterable[Contest], data: Path | None, note: Callable[[s
 
 def render(lines: Sequence[Line], style: str = "github") -> str:
     """The table, and what it was measured with."""
-    headers = ["attack", "model (n)", "ratio", "to reach", "", "measure", "ours", "peers", "passes/wall"]
+    headers = ["attack", "model (n)", "ratio", "to reach", "", "measure", "ours", "peers"]
     rows = [
         [
             line.line,
@@ -171,7 +167,6 @@ def render(lines: Sequence[Line], style: str = "github") -> str:
             line.measure,
             _told(line.ours),
             "; ".join(_told(entry) for entry in (*line.peers, *([line.reference] if line.reference else []))),
-            f"{line.efficiency:.2f}",
         ]
         for line in lines
     ]
