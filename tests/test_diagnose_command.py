@@ -131,12 +131,12 @@ def test_cells_of_other_weights_are_not_looked_at(command: Command, tmp_path: Pa
     assert diagnosis(tmp_path, "relu").cells == {}
 
 
-def test_cells_of_another_version_of_the_protocol_are_not_looked_at(command: Command, tmp_path: Path) -> None:
+def test_cells_of_another_version_of_the_protocol_or_another_budget_are_not_looked_at(command: Command, tmp_path: Path) -> None:
     told = 'name = "mine"\nversion = {}\ntitle = "mine"\nseed = 0\nattacks = ["fgsm"]\n'
-    told += "[datasets.digits]\nn = 8\nlinf = 0.2\nl2 = 1.0\ngamma = 0.1\n"
-    for version, seen in ((1, {"fgsm"}), (2, set())):
-        words = ("--protocol", put(tmp_path / "mine.toml", told.format(version)), "--out", tmp_path, "--quiet")
-        if version == 1:
+    told += "[datasets.digits]\nn = 8\nlinf = {}\nl2 = 1.0\ngamma = 0.1\n"
+    for version, epsilon, seen in ((1, 0.2, {"fgsm"}), (2, 0.2, set()), (1, 0.1, set())):
+        words = ("--protocol", put(tmp_path / "mine.toml", told.format(version, epsilon)), "--out", tmp_path, "--quiet")
+        if seen:
             assert command("run", "--models", "digits/relu", "--device", "cpu", *words)[0] == 0
         assert command("diagnose", "digits/relu", *words)[0] == 0
         assert set(record.read_diagnosis(record.file_of(tmp_path / "mine", "digits", "relu")).cells) == seen

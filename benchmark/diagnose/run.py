@@ -124,11 +124,14 @@ def _diagnose_model(request: DiagnoseRequest, subject: Subject, progress: Progre
 
 
 def _cells_of(request: DiagnoseRequest, subject: Subject, weights: str, code: str = "") -> dict[str, CellResult]:
-    """The finished cells of this very model under this version of the protocol, by attack; what does not read is for the report
-    to say."""
+    """The finished cells of this very model under this version of the protocol and its budgets, by attack; what does not read is
+    for the report to say."""
     found, _ = read_folder(request.folder / subject.dataset / subject.name)
+    plan = request.protocol.plan(subject.dataset)
+    budgets = {"linf": plan.linf, "l2": plan.l2}
     mine = (weights, subject.source, code, request.protocol.version)
-    return {cell.attack.name: cell for cell in found if _origin(cell) == mine}
+    here = [cell for cell in found if _origin(cell) == mine]
+    return {cell.attack.name: cell for cell in here if cell.attack.eps == budgets.get(cell.attack.norm, cell.attack.eps)}
 
 
 def _origin(cell: CellResult) -> tuple[str, str, str, int]:
