@@ -80,7 +80,8 @@ class BatchSizer:
     """How many examples to take next. "auto" doubles while a batch is quick, and beyond that, up to four times as long, as long
     as it pays: where steps cost the same however many examples take them, small batches would take many times as long. It
     halves where a batch is slow and half of it is no dearer an example, and always on running out of memory: a batch that is
-    lost to a kill then costs about a minute. Processors gain nothing beyond `largest` 128, where activations leave the cache."""
+    lost to a kill then costs about a minute, or a twentieth of the work that is left. Processors gain nothing beyond `largest`
+    128, where activations leave the cache."""
 
     size: int = 32
     automatic: bool = True
@@ -90,13 +91,14 @@ class BatchSizer:
     known: dict[int, float] = field(default_factory=dict)
     """Seconds an example in the last batch of each size."""
 
-    def after(self, count: int, seconds: float) -> None:
-        """Take note of a finished batch."""
+    def after(self, count: int, seconds: float, left: int = 0) -> None:
+        """Take note of a finished batch; so many examples are `left`."""
         if not self.automatic or count != self.size:
             return
         self.known[count] = seconds / count
-        half, double, slow = max(1, count // 2), min(2 * count, self.largest), seconds > 4 * self.quick_s
-        promising = seconds < self.quick_s or (not slow and self._pays(half, count, untried=True))
+        quick_s = max(self.quick_s, left * seconds / count / 80)
+        half, double, slow = max(1, count // 2), min(2 * count, self.largest), seconds > 4 * quick_s
+        promising = seconds < quick_s or (not slow and self._pays(half, count, untried=True))
         if self._pays(count, double, untried=promising):
             self.size = double
         elif slow and not self._pays(half, count, untried=False):
@@ -161,8 +163,8 @@ def evaluate_examples(task: Task, positions: Sequence[int], sizer: BatchSizer) -
                 raise ModelFaultError("memory runs out on a single example: try another --device") from trouble
             _free_memory(task.device)
             continue
-        sizer.after(len(batch), time.perf_counter() - started)
         waiting = waiting[len(batch) :]
+        sizer.after(len(batch), time.perf_counter() - started, len(waiting))
         yield record
 
 

@@ -109,6 +109,15 @@ def test_automatic_sizes_settle_where_more_examples_no_longer_pay(fixed_s: float
     assert set(sizes[10:]) == {settles_at}, sizes
 
 
+@pytest.mark.parametrize(("left", "settles_at"), [(0, 8), (400, 32)])
+def test_where_hours_are_left_a_batch_may_take_minutes(left: int, settles_at: int) -> None:
+    sizer = BatchSizer(size=8)
+    for _ in range(30):
+        size = sizer.size
+        sizer.after(size, seconds=40 + 2 * size, left=left)
+    assert sizer.size == settles_at
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 10)
