@@ -17,7 +17,7 @@ Shot = tuple[str, str, str, Literal["light", "dark"]]
 
 
 def shots(site: Path) -> list[Shot]:
-    """Name, page, what is scrolled to, and theme: the board and the model of the middle one of the boards, two models beside each other."""
+    """Name, page, what is scrolled to, and theme: a board, a model of it, two models beside each other."""
     boards = sorted(path.stem for path in (site / "models").iterdir())
     board = "mnist" if "mnist" in boards else boards[0]
     models = [path.stem for path in sorted((site / "models" / board).glob("*.html"))]

@@ -29,7 +29,7 @@ N = 40
 HOSTILE = (
     "<script>window.hacked = 1</script>",
     "<img src=x onerror='window.hacked = 1'>",
-    "\"><b onmouseover=\"window.hacked = 1\">",
+    '"><b onmouseover="window.hacked = 1">',
     "{{ 7 * 7 }}{% raw %}",
     "../..",
     "..",
@@ -88,10 +88,12 @@ def some_results(folder: Path) -> Path:
         *cells_of("other", {"bim": 21}, dataset="mnist"),
     ]
     attacks = ["bim", "fgsm", "cw"]
-    planned = {name: attacks for name in ("strong", "weak", "alike", "doubted", "unfinished")}
+    planned = dict.fromkeys(("strong", "weak", "alike", "doubted", "unfinished"), attacks)
     manifest = make_manifest({"digits": planned}, [NotRun("digits", "broken", "the model raised <b>")])
     write_certificate(make_certificate("strong", ["robust"] * 10 + ["undecided"] * 30), folder / "crown.json")
-    write_diagnosis(make_diagnosis("weak", {8: "fail", 9: "warn"}, reason="FGSM beats BIM on 3"), folder / "weak" / "diagnosis.json")
+    write_diagnosis(
+        make_diagnosis("weak", {8: "fail", 9: "warn"}, reason="FGSM beats BIM on 3"), folder / "weak" / "diagnosis.json"
+    )
     return keep(folder, cells, manifest)
 
 

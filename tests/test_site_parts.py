@@ -75,7 +75,11 @@ def test_a_cell_is_taken_apart_and_nothing_of_it_is_lost(
 
 
 def test_every_text_of_a_sheet_is_its_parts() -> None:
-    cells = [*cells_of("a", {"bim": 30, "cw": 3}), *cells_of("b", {"bim": 3}), make_cell("c", failures=2, correct=[1] * 40, fooled=[0] * 40)]
+    cells = [
+        *cells_of("a", {"bim": 30, "cw": 3}),
+        *cells_of("b", {"bim": 3}),
+        make_cell("c", failures=2, correct=[1] * 40, fooled=[0] * 40),
+    ]
     (found,) = make_boards(cells, [make_manifest({"digits": {name: ["bim", "cw", "worst_case"] for name in "abc"}})])
     said = sheet(found)
     assert said.table is not None
@@ -131,7 +135,9 @@ def test_pairs_are_what_compare_says() -> None:
 
 
 def test_holms_correction_is_over_the_columns_of_the_two() -> None:
-    (numbers,) = pairs_of(sides_of(board(*cells_of("a", {"bim": 30, "fgsm": 30}), *cells_of("b", {"bim": 20, "fgsm": 29})))).values()
+    (numbers,) = pairs_of(
+        sides_of(board(*cells_of("a", {"bim": 30, "fgsm": 30}), *cells_of("b", {"bim": 20, "fgsm": 29})))
+    ).values()
     assert set(numbers) == {"bim", "fgsm", "worst_case"}
     p = sorted(pair.tested.p_value for pair in numbers.values() if pair.tested)
     holm = sorted(pair.p_holm for pair in numbers.values() if pair.p_holm is not None)

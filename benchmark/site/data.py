@@ -43,14 +43,10 @@ def comparison(page: BoardPage, pictures: Mapping[str, Sequence[Drawn]], paths: 
         "slug": page.slug,
         "dataset": page.board.dataset,
         "columns": [{"header": column.header, "key": key} for column, key in zip(page.columns, keys, strict=True)],
-        "models": [
-            _model(line, sides[at], examples, pictures.get(line.model, ()), paths) for at, line in enumerate(page.lines)
-        ],
+        "models": [_model(line, sides[at], examples, pictures.get(line.model, ()), paths) for at, line in enumerate(page.lines)],
         "examples": examples,
         "most": MOST,
-        "pairs": {
-            f"{a},{b}": {key: _numbers(pair) for key, pair in found.items()} for (a, b), found in pairs_of(sides).items()
-        },
+        "pairs": {f"{a},{b}": {key: _numbers(pair) for key, pair in found.items()} for (a, b), found in pairs_of(sides).items()},
     }
     content = json.dumps(told, separators=(",", ":"))
     return f"(window.robustboard = window.robustboard || {{}})[{json.dumps(page.slug)}] = {content};\n"

@@ -41,8 +41,8 @@ SIGNS: Mapping[str, str] = {
     "≥ in certified L∞": "A lower bound: at least so many are proved robust.",
     "= in certified L∞": "The robust accuracy itself: every example was decided.",
     "≥ in failure t=0.5": "At least so many: the attack failed on some examples.",
-    "▲": "Distrust this number: the reason stands in the cell's note, below the table and on the model's page. In the column rank, "
-    "“last ▲” is not ranked.",
+    "▲": "Distrust this number: the reason stands in the cell's note, below the table and on the model's page. In the column "
+    "rank, “last ▲” is not ranked.",
     "△": "A failed check or a note that leaves the number what it is.",
     "2–4": "A tie: the places that the model can have. Models whose places overlap may still be apart; the comparison says so.",
     "n=200": "Fewer examples than the rest of the column, or of the board.",

@@ -34,7 +34,8 @@ class Attacked:
 
 @dataclass(frozen=True)
 class ModelPage:
-    """A model of a board, its line, its attacks, its diagnosis (None without one that fits), how it was made and is made again."""
+    """A model of a board, its line, its attacks, its diagnosis (None without one that fits), how it was made, and how it is made
+    again."""
 
     page: BoardPage
     line: Line

@@ -35,4 +35,6 @@ def _printable(value: Any) -> Any:
 def _bold(text: str) -> Markup:
     """Words between ** in bold."""
     parts = text.split("**")
-    return Markup("").join(Markup("<strong>{}</strong>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<strong>{}</strong>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts)
+    )

@@ -85,7 +85,7 @@ def _protocol(name: str) -> str:
 def _notes(board: Board, row: Row, commits: list[str], source: str) -> list[str]:
     found = []
     if source == "memory":
-        found.append("The model was evaluated in memory, by robustboard.evaluate: only the Python code that had it can do so again.")
+        found.append("The model was evaluated in memory, by robustboard.evaluate: only the code that had it can do so again.")
     elif source != "registry":
         found.append(f"The model is not of the registry: {source} has to be there, with the same weights.")
     if len(commits) > 1:

@@ -8,14 +8,19 @@
   const values = rows.map((row) => [...row.cells].map((cell) => cell.dataset.order));
   const names = heads.map((head) => head.textContent.trim());
   const kinds = heads.map((head) => head.dataset.kind);
+  // As many rows a page as site.css shows before this script runs.
+  const AT_ONCE = 100;
   const rising = ["rank", "parameters", "failure", "seconds", "model"];
 
   const table = new DataTable(element, {
-    paging: false,
+    paging: rows.length > AT_ONCE,
+    pageLength: AT_ONCE,
+    lengthMenu: [AT_ONCE, 500, { label: "all", value: -1 }],
+    language: { lengthMenu: "_MENU_ models a page" },
     info: false,
     autoWidth: false,
     order: [],
-    layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
+    layout: { topStart: null, topEnd: null, bottomStart: rows.length > AT_ONCE ? ["paging", "pageLength"] : null, bottomEnd: null },
     columnDefs: kinds.map((kind, at) => ({
       targets: at,
       orderSequence: rising.includes(kind) ? ["asc", "desc", ""] : ["desc", "asc", ""],

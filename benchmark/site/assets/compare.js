@@ -6,7 +6,7 @@
   const result = by("result");
   const said = by("said");
   const loaded = new Map();
-  const SHOWN = 12;
+  const SHOWN = 6;
 
   const load = (slug) => {
     if (!loaded.has(slug)) {
