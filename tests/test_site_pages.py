@@ -13,12 +13,15 @@ import pytest
 from conftest import Command
 from handmade import make_cell, make_manifest
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.plots.kinds import Kind, Missing, attempt
+from robustboard.benchmark.plots.picture import Picture
+from robustboard.benchmark.plots.view import View
 from robustboard.benchmark.records import NotRun
 from robustboard.benchmark.report.escaping import for_terminal
 from robustboard.benchmark.report.publish import read_boards
 from robustboard.benchmark.report.tables import sheet
 from robustboard.benchmark.results import load
-from robustboard.benchmark.site import pairs
+from robustboard.benchmark.site import pairs, pictures
 from sited import HOSTILE, Page, cells_of, keep, make_site, read_page, some_results
 
 
@@ -201,6 +204,31 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     )
     assert first == second
     assert any(path.endswith(".webp") for path in first)
+
+
+def test_a_picture_is_drawn_once_and_anew_when_its_cells_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, out = keep(tmp_path / "results", [*cells_of("a", {"bim": 3}), *cells_of("b", {"bim": 4})]), tmp_path / "site"
+    make_site(results, out, "cells")
+    first = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    drawn: list[str] = []
+
+    def counting(kind: Kind, view: View) -> Picture | Missing:
+        made = attempt(kind, view)
+        drawn.extend([f"{view.model} {kind.name}"] if isinstance(made, Picture) else [])
+        return made
+
+    monkeypatch.setattr(pictures, "attempt", counting)
+    make_site(results, out, "cells")
+    assert drawn == []
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
+    (out / "pictures" / "digits" / "models" / "a" / "epsilon.webp").write_bytes(b"not what was drawn")
+    make_site(results, out, "cells")
+    assert drawn == ["a epsilon"]
+    drawn.clear()
+    keep(results, [*cells_of("a", {"bim": 5}), *cells_of("b", {"bim": 4})])
+    make_site(results, out, "cells")
+    assert {"a epsilon", "a passes", "a confidence", " clean_robust"} <= set(drawn)
+    assert not any(name.startswith("b ") for name in drawn)
 
 
 def test_an_older_site_leaves_nothing_behind(results: Path, tmp_path: Path) -> None:

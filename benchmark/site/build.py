@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -26,6 +27,7 @@ from robustboard.benchmark.site import datatables, legend
 from robustboard.benchmark.site.boards import BoardPage, board_pages
 from robustboard.benchmark.site.data import comparison, model_json, rows_json
 from robustboard.benchmark.site.folder import write_folder
+from robustboard.benchmark.site.kept import LIST, read_kept
 from robustboard.benchmark.site.models import ModelPage, model_page
 from robustboard.benchmark.site.pictures import Chosen, Drawn, Shown, drawn, views
 from robustboard.benchmark.site.rendering import environment
@@ -99,21 +101,22 @@ def _known(request: SiteRequest, troubles: list[str]) -> _Known:
 def _pictures(request: SiteRequest, pages: Sequence[BoardPage], others: Sequence[Board]) -> list[dict[str, list[Drawn]]]:
     """Of each board its pictures by model."""
     boards = [page.board for page in pages]
-    more = [*boards, *others]
+    more, kept = [*boards, *others], read_kept(request.out)
     total = sum(1 for board in boards for _ in views(board, more, request.bench))
     with tqdm(total=total, unit=" pictures", disable=request.quiet or request.pictures == "none") as bar:
-        return [drawn(board, more, request.bench, request.pictures, bar.update) for board in boards]
+        return [drawn(board, more, request.bench, request.pictures, kept, bar.update) for board in boards]
 
 
 def _written(pages: Sequence[BoardPage], pictures: Sequence[Mapping[str, list[Drawn]]], known: _Known) -> Files:
     """Every page with its pictures and data, path -> content."""
     templates = _templates(pages, known.troubles)
     files: Files = {}
-    homes = []
+    homes, entries = [], {}
     for page, found in zip(pages, pictures, strict=True):
         paths = _picture_paths(page, found)
         for (model, kind), path in paths.items():
-            files[path] = next(each.content for each in found[model] if isinstance(each, Shown) and each.kind == kind)
+            picture = next(each for each in found[model] if isinstance(each, Shown) and each.kind == kind)
+            files[path], entries[picture.identity] = picture.content, picture.entry(path)
         shown = {"page": page, "pictures": found.get("", []), "paths": paths, "gallery": _gallery(page, found)}
         homes.append(shown)
         files[f"{page.slug}.html"] = _page(templates, "board.html", "", **shown, citation=citation(page.board))
@@ -125,6 +128,7 @@ def _written(pages: Sequence[BoardPage], pictures: Sequence[Mapping[str, list[Dr
         files[f"data/{page.slug}.csv"] = to_csv(page.rows).encode()
         files[f"data/{page.slug}.json"] = rows_json(page.rows).encode()
         files[f"data/{page.slug}.js"] = comparison(page, found, paths).encode()
+    files[LIST] = (json.dumps(entries, indent=1, sort_keys=True) + "\n").encode()
     files["index.html"] = _page(templates, "index.html", "", homes=homes)
     files["compare.html"] = _page(templates, "compare.html", "")
     files["read.html"] = _page(templates, "read.html", "")

@@ -22,6 +22,7 @@ def environment() -> Environment:
     )
     found.filters["bold"] = _bold
     found.filters["line"] = for_terminal
+    found.filters["breakable"] = _breakable
     return found
 
 
@@ -30,6 +31,11 @@ def _printable(value: Any) -> Any:
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "\n".join("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in row) for row in value.split("\n"))
+
+
+def _breakable(text: str) -> Markup:
+    """One line that a narrow column may break behind an underscore."""
+    return Markup("_<wbr>").join(for_terminal(text).split("_"))
 
 
 def _bold(text: str) -> Markup:
