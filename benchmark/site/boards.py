@@ -12,7 +12,7 @@ from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.rows import ResultRow, flags_of, rows_of
 from robustboard.benchmark.report.sheet import Sheet
-from robustboard.benchmark.report.tables import sheet
+from robustboard.benchmark.report.tables import ColumnKind, sheet
 from robustboard.benchmark.site.answers import Answers, answers
 from robustboard.benchmark.site.legend import Explained, explained
 from robustboard.benchmark.site.names import slugs
@@ -20,6 +20,8 @@ from robustboard.benchmark.site.parts import Parts, parts
 
 PAGES = ("index", "compare", "read", "site")
 """Names that no board's page may have."""
+_ORDER: tuple[ColumnKind, ...] = ("model", "rank", "worst", "certified", "clean", "attack", "median", "failure")
+"""What a screen shows first: the columns that decide; those not named come last."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Line:
 
 @dataclass(frozen=True)
 class BoardPage:
-    """A board, the name of its page, its sheet and its rows as records."""
+    """A board, the name of its page, its sheet, its rows as records, and the table: columns, a line a model, and the last line,
+    what the attacks did on models with known answers, which is empty where none was graded."""
 
     board: Board
     slug: str
@@ -51,6 +54,7 @@ class BoardPage:
     rows: tuple[ResultRow, ...]
     columns: tuple[Explained, ...]
     lines: tuple[Line, ...]
+    footer: tuple[str, ...]
     answers: Answers | None
 
     @property
@@ -62,20 +66,10 @@ class BoardPage:
         """ "protocol standard v5"."""
         return f"protocol {self.board.protocol} v{self.board.version}"
 
-    @property
-    def footer(self) -> tuple[str, ...]:
-        """The table's last line, what the attacks did on models with known answers; empty where none was graded."""
-        table = self.sheet.table
-        return table.rows[-1] if table and len(table.rows) > len(self.board.rows) else ()
-
     @cached_property
     def slugs(self) -> Mapping[str, str]:
         """Model -> its page."""
         return {line.model: line.slug for line in self.lines}
-
-    def place(self, kind: str) -> int | None:
-        """Where the first column of a kind stands."""
-        return next((at for at, column in enumerate(self.columns) if column.kind == kind), None)
 
 
 def board_pages(boards: Sequence[Board], grades: Sequence[Grade], known: Sequence[CellResult]) -> list[BoardPage]:
@@ -90,9 +84,11 @@ def board_pages(boards: Sequence[Board], grades: Sequence[Grade], known: Sequenc
 
 
 def _page(board: Board, slug: str, grades: Sequence[Grade], known: Sequence[CellResult]) -> BoardPage:
-    said, columns = sheet(board, grades, known), explained(board)
+    said, found = sheet(board, grades, known), explained(board)
+    order = sorted(range(len(found)), key=lambda at: _ORDER.index(found[at].kind) if found[at].kind in _ORDER else len(_ORDER))
+    columns = [found[at] for at in order]
+    texts = [[row[at] for at in order] for row in said.table.rows] if said.table else []
     models = slugs(row.model for row in board.rows)
-    texts = said.table.rows[: len(board.rows)] if said.table else ()
     lines = [
         Line(
             row,
@@ -100,6 +96,8 @@ def _page(board: Board, slug: str, grades: Sequence[Grade], known: Sequence[Cell
             tuple(parts(cell, column.kind) for cell, column in zip(text, columns, strict=True)),
             flags_of(row),
         )
-        for row, text in zip(board.rows, texts, strict=True)
+        for row, text in zip(board.rows, texts[: len(board.rows)], strict=True)
     ]
-    return BoardPage(board, slug, said, tuple(rows_of([board], grades, known)), tuple(columns), tuple(lines), answers(board))
+    footer = texts[-1] if len(texts) > len(lines) else []
+    rows = rows_of([board], grades, known)
+    return BoardPage(board, slug, said, tuple(rows), tuple(columns), tuple(lines), tuple(footer), answers(board))

@@ -8,7 +8,7 @@ from typing import Any
 
 from robustboard.benchmark.diagnose.record import as_json
 from robustboard.benchmark.report.rows import ResultRow
-from robustboard.benchmark.report.tables import CASCADE_OF, columns
+from robustboard.benchmark.report.tables import CASCADE_OF
 from robustboard.benchmark.site.boards import BoardPage, Line
 from robustboard.benchmark.site.models import ModelPage
 from robustboard.benchmark.site.pairs import MOST, Pair, Side, pairs_of, sides_of
@@ -35,7 +35,7 @@ def comparison(page: BoardPage, pictures: Mapping[str, Sequence[Drawn]], paths: 
     """A script that hands the board over: its columns, its models with their cells as text and their verdicts, and every pair
     that was tested. `paths`: where the picture of a (model, kind) is."""
     sides = sides_of(page.board)
-    keys = [_key(column.kind, column.of) for column in columns(page.board)]
+    keys = [_key(column.kind, column.of) for column in page.columns]
     examples = {key: sorted(set().union(*(side[key].robust for side in sides if key in side))) for key in keys if key}
     told = {
         "title": page.title,
@@ -69,7 +69,7 @@ def _model(
         "name": line.model,
         "slug": line.slug,
         "suspect": line.is_suspect,
-        "cells": [" ".join(part for part in (cell.number, cell.interval, cell.rest) if part) for cell in line.cells],
+        "cells": [[f"{cell.number} {cell.rest}".strip(), cell.interval] for cell in line.cells],
         "flags": list(line.flags),
         "robust": {key: _bits(side, examples[key]) for key, side in sides.items() if key in examples},
         "pictures": [

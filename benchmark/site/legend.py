@@ -56,16 +56,17 @@ SIGNS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Explained:
-    """A column's header, what it holds, and the text that explains it: its attack's parameters first."""
+    """A column's header, what it holds and of what, and the text that explains it: its attack's parameters first."""
 
     header: str
     kind: ColumnKind
+    of: str
     text: str
 
 
 def explained(board: Board) -> list[Explained]:
     """The board's columns."""
-    return [Explained(column.header, column.kind, _text(board, column)) for column in tables.columns(board)]
+    return [Explained(column.header, column.kind, column.of, _text(board, column)) for column in tables.columns(board)]
 
 
 def _text(board: Board, column: Column) -> str:

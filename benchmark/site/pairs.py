@@ -47,8 +47,8 @@ def sides_of(board: Board) -> list[dict[str, Side]]:
 
 
 def pairs_of(sides: Sequence[Mapping[str, Side]]) -> dict[tuple[int, int], dict[str, Pair]]:
-    """By the places of two rows, A before B, what the columns say that both have on the same examples. None for more models
-    than `MOST`."""
+    """By the places of two rows, A before B, what the columns say that both have on the same examples. Empty for more
+    models than `MOST`."""
     if len(sides) > MOST:
         return {}
     return {(a, b): _compared(sides[a], sides[b]) for a, b in combinations(range(len(sides)), 2)}

@@ -63,7 +63,12 @@
   const row = (data, a, b, column, at) => {
     const made = make("tr");
     made.append(Object.assign(make("th", column.header), { scope: "row" }));
-    made.append(make("td", data.models[a].cells[at]), make("td", data.models[b].cells[at]));
+    [a, b].forEach((model) => {
+      const [text, interval] = data.models[model].cells[at];
+      const cell = make("td", text);
+      if (interval) cell.append(make("span", interval, { className: "interval" }));
+      made.append(cell);
+    });
     const numbers = column.key ? pairOf(data, a, b, column.key) : undefined;
     if (!numbers) {
       const why = !column.key ? "" : data.models.length > data.most ? "not tested here" : "not on the same images";
