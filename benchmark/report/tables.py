@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,7 +69,8 @@ def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = (), kn
 
 def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> Sheet:
     """What the board says, as text that no style has touched."""
-    rows = [_cells(row, rank, board) for row, rank in zip(board.rows, _ranks(board), strict=True)]
+    sizes = {norm: max(_worst_sizes(board, norm), default=0) for norm in CASCADE_OF}
+    rows = [_cells(row, rank, board, sizes) for row, rank in zip(board.rows, _ranks(board), strict=True)]
     rows += [_grade_cells(board, grades, len(rows[0]))] if rows and _graded(board, grades) else []
     told = (ROBUST, WORST, MEDIAN, FAILURE, SECONDS, RANKED)
     more = CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
@@ -171,7 +172,8 @@ def _with_size(board: Board, title: str, sizes: set[int]) -> str:
     return title if not sizes or max(sizes) == largest else f"{title} (n={max(sizes)})"
 
 
-def _cells(row: Row, rank: str, board: Board) -> list[str]:
+def _cells(row: Row, rank: str, board: Board, sizes: Mapping[str, int]) -> list[str]:
+    """A row's texts; `sizes`: of each norm's worst cases the largest n."""
     best = row.any_cell()
     right = round(best.outcome.clean_accuracy * best.outcome.n)
     columns = [
@@ -181,10 +183,10 @@ def _cells(row: Row, rank: str, board: Board) -> list[str]:
         share(right, best.outcome.n, wilson(right, best.outcome.n)),
     ]
     columns += [attack_cell(row.cells.get(attack)) for attack in board.attacks]
-    columns.append(worst_cell(row, "linf", _largest(board, "linf")))
+    columns.append(worst_cell(row, "linf", sizes["linf"]))
     if _has_certificates(board):
         columns.append(_certified_cell(row.certificate))
-    columns.append(worst_cell(row, "l2", _largest(board, "l2")))
+    columns.append(worst_cell(row, "l2", sizes["l2"]))
     columns += [median_cell(row.cells.get(attack), 3) for attack in _of_kind(board, "cw")]
     columns += [median_cell(row.cells.get(attack), 0) for attack in _of_kind(board, "jsma")]
     columns += [failure_cell(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
@@ -220,10 +222,6 @@ def worst_cell(row: Row, norm: str, n: int) -> str:
 def is_bound(row: Row, worst: WorstCase, norm: str) -> bool:
     """Whether a row's worst case is no more than an upper bound: an attack failed, or the cascade is not run."""
     return worst.upper_bound_only or CASCADE_OF[norm] in row.missing
-
-
-def _largest(board: Board, norm: str) -> int:
-    return max(_worst_sizes(board, norm), default=0)
 
 
 def _worst_sizes(board: Board, norm: str) -> set[int]:
