@@ -385,7 +385,9 @@ def test_without_scripts_the_table_is_there(browser: Browser, site: Path) -> Non
 
 def test_on_paper_there_is_the_table_and_nothing_to_press(page: Page, site: Path) -> None:
     page.emulate_media(media="print")
+    page.set_viewport_size({"width": 1060, "height": 720})  # A4 on its side
     opened(page, site / "digits.html")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1060
     assert page.locator("#board").is_visible()
     assert not page.locator(".tools").is_visible()
     assert not page.locator("#theme").is_visible()
