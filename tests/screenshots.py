@@ -11,21 +11,21 @@ from PIL import Image
 
 from sited import chromium
 
-WIDTH, HEIGHT, SCALE = 1280, 860, 1.5
+WIDTH, SCALE = 1280, 1.25
 LARGEST = 200_000
-Shot = tuple[str, str, str, Literal["light", "dark"]]
+Shot = tuple[str, str, int, Literal["light", "dark"]]
 
 
 def shots(site: Path) -> list[Shot]:
-    """Name, page, what is scrolled to, and theme: a board, a model of it, two models beside each other."""
+    """Name, page, height and theme: a board, a model of it, two models beside each other."""
     boards = sorted(path.stem for path in (site / "models").iterdir())
     board = "mnist" if "mnist" in boards else boards[0]
     models = [path.stem for path in sorted((site / "models" / board).glob("*.html"))]
     first, second = next((name for name in models if "at" in name), models[0]), models[-1]
     return [
-        ("board", f"{board}.html", "body", "light"),
-        ("model", f"models/{board}/{first}.html", "body", "light"),
-        ("compare", f"compare.html#{board}/{first}/{second}", "body", "dark"),
+        ("board", f"{board}.html", 1320, "light"),
+        ("model", f"models/{board}/{first}.html", 1700, "light"),
+        ("compare", f"compare.html#{board}/{first}/{second}", 1180, "dark"),
     ]
 
 
@@ -43,14 +43,14 @@ def small(png: bytes) -> bytes:
 def main(site: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with chromium() as browser:
-        for name, page, place, scheme in shots(site):
+        for name, page, height, scheme in shots(site):
             context = browser.new_context(
-                viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=SCALE, color_scheme=scheme
+                viewport={"width": WIDTH, "height": height}, device_scale_factor=SCALE, color_scheme=scheme
             )
             opened = context.new_page()
             opened.goto((site / page.partition("#")[0]).resolve().as_uri() + "".join(page.partition("#")[1:]))
             opened.wait_for_load_state("networkidle")
-            opened.locator(place).scroll_into_view_if_needed()
+            opened.wait_for_function("[...document.images].every(image => image.complete || image.loading === 'lazy')")
             (folder / f"{name}.png").write_bytes(small(opened.screenshot()))
             context.close()
             print(folder / f"{name}.png")
