@@ -167,6 +167,7 @@ def test_commands_hold_names_as_single_words(name: str) -> None:
     assert words[words.index("--n") + 1] == "40"
     assert words[words.index("--protocol") + 1] == "standard"
     assert all("\n" not in line for line in told.commands)
+    assert shlex.split(told.diagnose) == ["robustboard", "diagnose", f"digits/{for_terminal(name)}"] or name.startswith(" ")
 
 
 def test_commands_name_the_changes_of_a_protocol() -> None:

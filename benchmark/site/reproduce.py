@@ -15,9 +15,10 @@ _HASHED = re.compile(r" \(sha256 [0-9a-f]+\)$")
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The commands, a line each, in a checkout of the project, and what has to be known about them."""
+    """The commands, a line each, in a checkout of the project, the one that diagnoses the model, and what has to be known."""
 
     commands: tuple[str, ...]
+    diagnose: str
     notes: tuple[str, ...]
 
 
@@ -37,7 +38,9 @@ def reproduction(board: Board, row: Row) -> Reproduction:
         proof = row.certificate.method.name
         commands.append(f"robustboard certify {_named(f'{board.dataset}/{row.model}')} --method {proof} --out again")
     commands.append("robustboard report again")
-    return Reproduction(tuple(commands), tuple(_notes(board, row, commits, source)))
+    whom = _named(f"{board.dataset}/{row.model}") if source == "registry" else f"--dataset {_named(board.dataset)} {who}"
+    diagnose = f"robustboard diagnose {whom}"
+    return Reproduction(tuple(commands), diagnose, tuple(_notes(board, row, commits, source)))
 
 
 def citation(board: Board, row: Row | None = None) -> str:
