@@ -1,5 +1,6 @@
 # make benchmark   set up .venv, attack the quick models, print the tables
 # make test        set up .venv, run the tests
+# make site        render the boards as pages: leaderboards/site/index.html
 # make libraries   add ART and adv-lib, whose attacks can then be compared with those here
 # make peers       time the attacks against the libraries and against their own limits
 # Set ROBUSTBOARD_DATA=FOLDER for MNIST and CIFAR-10; without it they are downloaded, or their rows say why not.
@@ -12,10 +13,10 @@ RUN := leaderboards/runs
 EXACT := --protocol standard --eps 0.1 --out leaderboards/exact
 
 # A file that is new or gone changes the list, and with it the name of the mark: the links into .venv are then made anew.
-LAYOUT := $(shell find src attacks models benchmark \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' \) | sort | cksum | cut -d ' ' -f 1)
+LAYOUT := $(shell find src attacks models benchmark \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' -o -path '*/site/templates/*' -o -path '*/site/assets/*' \) | sort | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(LAYOUT)
 
-.PHONY: benchmark test libraries canaries peers setup smoke lint train leaderboards clean
+.PHONY: benchmark test libraries canaries peers setup smoke lint train leaderboards site screenshots clean
 
 benchmark: $(READY)
 	$(BIN)/robustboard run --protocol quick
@@ -48,6 +49,14 @@ leaderboards: $(READY)
 	$(BIN)/robustboard report leaderboards/exact --write leaderboards/exact/standard@eps-0.1/tables.md
 	$(BIN)/robustboard report leaderboards/distances --known leaderboards/results --write leaderboards/distances.md
 	$(BIN)/robustboard report leaderboards/results --known leaderboards/distances --into leaderboards/README.md --into README.md
+
+# The pages of the committed boards; pictures that need MNIST or CIFAR-10 are drawn where these are.
+site: $(READY)
+	$(BIN)/robustboard site leaderboards/results --known leaderboards/distances --known leaderboards/exact --out leaderboards/site
+
+# The pictures of the pages in leaderboards/site-screenshots, taken by Chromium.
+screenshots: $(READY)
+	$(BIN)/python tests/screenshots.py leaderboards/site leaderboards/site-screenshots
 
 # Ours and each library's attacks in turn: wants an idle machine.
 peers: $(READY)

@@ -7,7 +7,17 @@ import sys
 
 import click
 
-from robustboard.benchmark.commands import comparing, diagnosing, grading, making, plotting, reading, training, verifying
+from robustboard.benchmark.commands import (
+    comparing,
+    diagnosing,
+    grading,
+    making,
+    plotting,
+    publishing,
+    reading,
+    training,
+    verifying,
+)
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import keep_freed_memory
 from robustboard.benchmark.report.escaping import for_terminal
@@ -52,6 +62,7 @@ for command in (
     reading.ablation_command,
     reading.claims_command,
     plotting.plot_command,
+    publishing.site_command,
     reading.models_command,
     reading.attacks_command,
     reading.protocols_command,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,7 @@ def paired_difference(a: Sequence[int], b: Sequence[int]) -> PairedDifference:
     )
 
 
+@cache
 def mcnemar(gained: int, lost: int) -> float:
     """Exact McNemar of the discordant pairs: whether as many were gained as lost, by a two-sided binomial test."""
     return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0

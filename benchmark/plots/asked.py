@@ -50,7 +50,7 @@ def asked_views(asked: Asked) -> tuple[list[tuple[Kind, View]], list[str]]:
     bench = replace(asked.bench, subjects={(subject.dataset, subject.name): subject for subject in own})
     asked = replace(asked, bench=bench, protocol=protocol)
     shown = [board for board in boards if board.protocol == protocol and asked.dataset in (None, board.dataset)]
-    found = list(_chosen(asked, shown, own, any(kind.needs == "network" for kind in kinds)))
+    found = list(_chosen(asked, shown, own, any(kind.needs != "cells" for kind in kinds)))
     views = [(kind, view) for kind in kinds for board, rows in found for view in _views(kind, board, rows, boards, asked)]
     if not views:
         raise InputError(

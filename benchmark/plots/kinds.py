@@ -19,6 +19,7 @@ from robustboard.benchmark.plots import (
     passes,
     success_fail,
     sweep,
+    training,
     transfer,
 )
 from robustboard.benchmark.plots.bench import Bench
@@ -26,14 +27,14 @@ from robustboard.benchmark.plots.picture import Picture
 from robustboard.benchmark.plots.view import Scope, View
 from robustboard.benchmark.report.board import Board, Row
 
-Needs = Literal["cells", "network"]
+Needs = Literal["cells", "network", "registry"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of picture: what it shows in a sentence, which scopes it has, whether cells are enough or a network is run on a
-    few examples, and the function that makes it, which raises `InputError` where what it needs is not there. `choose`: which
-    of a board's rows are shown when none are named."""
+    """A kind of picture: what it shows in a sentence, which scopes it has, whether cells are enough, a network is run on a
+    few examples, or the registry is asked, and the function that makes it, which raises `InputError` where what it needs is not
+    there. `choose`: which of a board's rows are shown when none are named."""
 
     name: str
     shows: str
@@ -66,6 +67,7 @@ _ALL = (
     Kind("gallery", "clean images, adversarial images and differences", ("model",), "network", gallery.picture),
     Kind("filters", "the first layer's weights as images", ("model",), "network", filters.picture),
     Kind("gradients", "input gradients on clean images and on noise", ("model",), "network", gradients.picture),
+    Kind("training", "loss and accuracy of every epoch of training", ("model",), "registry", training.picture),
 )
 KINDS = {kind.name: kind for kind in _ALL}
 

@@ -83,14 +83,15 @@ def sheet(about: About, body: float, width: float = WIDTH) -> Figure:
     return figure
 
 
-def rendered(picture: Picture, form: Format) -> bytes:
-    """The picture as a file's bytes. The same picture gives the same bytes: no dates, no random ids."""
+def rendered(picture: Picture, form: Format, dpi: float = RC["savefig.dpi"]) -> bytes:
+    """The picture as a file's bytes, a PNG of `dpi` dots an inch. The same picture gives the same bytes: no dates, no random
+    ids."""
     target = io.BytesIO()
     metadata: dict[str, str | None] = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
     with mpl.rc_context({**RC, "svg.hashsalt": picture.name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING_GLYPH)
         _lay_out(picture.figure)
-        picture.figure.savefig(target, format=form, metadata=metadata, facecolor="white")
+        picture.figure.savefig(target, format=form, metadata=metadata, facecolor="white", dpi=dpi)
     return target.getvalue()
 
 

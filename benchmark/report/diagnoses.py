@@ -35,19 +35,22 @@ def flags_of(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) ->
     """The failed checks of one model's newest diagnosis that speaks of the same weights, code and cells as the row's; of any
     other diagnosis only that it is not shown, and why. A check that warns is for the diagnosis' own table: one example in a
     thousand is no reason to mark a row."""
-    differences = [_difference(diagnosis, cells) for diagnosis in diagnoses]
-    shown = [diagnosis for diagnosis, difference in zip(diagnoses, differences, strict=True) if not difference]
-    if not shown:
-        return Flags(
-            informs=tuple(f"its diagnosis {why} and is not shown: diagnose it again" for why in dict.fromkeys(differences))
-        )
-    newest = max(shown, key=lambda diagnosis: diagnosis.environment.finished)
+    newest = shown(diagnoses, cells)
+    if newest is None:
+        differences = dict.fromkeys(_difference(diagnosis, cells) for diagnosis in diagnoses)
+        return Flags(informs=tuple(f"its diagnosis {why} and is not shown: diagnose it again" for why in differences))
     failed = [finding for finding in newest.findings if finding.verdict == "fail"]
     told = [(finding.number, f"check {finding.number}: {finding.reason}") for finding in failed if not _is_said(finding, cells)]
     return Flags(
         tuple(text for number, text in told if number not in INFORMING),
         tuple(text for number, text in told if number in INFORMING),
     )
+
+
+def shown(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) -> Diagnosis | None:
+    """Of one model's diagnoses the newest that speaks of the same weights, code and cells as the row's; None without one."""
+    fitting = [diagnosis for diagnosis in diagnoses if not _difference(diagnosis, cells)]
+    return max(fitting, key=lambda diagnosis: diagnosis.environment.finished, default=None)
 
 
 def of_model(diagnoses: Iterable[Diagnosis], protocol: str, dataset: str, model: str) -> list[Diagnosis]:

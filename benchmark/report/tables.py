@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from robustboard.benchmark.canaries.grades import Grade, summary, version_of
 from robustboard.benchmark.certify.record import CertifiedResult
@@ -17,15 +19,18 @@ from robustboard.benchmark.statistics import wilson
 
 ABSENT = "missing"
 CASCADE_OF = {"linf": "worst_case", "l2": "worst_case_l2"}
-LEGEND = (
+ROBUST = (
     "Robust accuracy in %, with Wilson's 95 % interval. **Every robust accuracy is an upper bound**: a stronger attack can only "
-    "lower it. Worst case: per example over the attacks of that norm, which jsma (L0) is not among, and the stronger ones that a "
-    "worst_case cell sent at the survivors; rows are sorted by worst L∞, those last whose mark puts it in doubt. "
-    "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. max_confidence "
-    "failure: the share of examples that end wrong with a confidence above ½, high is bad. s/example: all attacks together. "
-    "▲: see the marks below the table."
+    "lower it. "
 )
-
+WORST = (
+    "Worst case: per example over the attacks of that norm, which jsma (L0) is not among, and the stronger ones that a "
+    "worst_case cell sent at the survivors; rows are sorted by worst L∞, those last whose mark puts it in doubt. "
+)
+MEDIAN = "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. "
+FAILURE = "max_confidence failure: the share of examples that end wrong with a confidence above ½, high is bad. "
+SECONDS = "s/example: all attacks together. "
+MARKED = "▲: see the marks below the table."
 RANKED = (
     "rank: the places that a model can have by its worst case, from one more than the models significantly better to all that "
     "are not significantly worse (exact McNemar of every pair on the same examples, Holm's correction over the pairs, 5 %); "
@@ -40,6 +45,16 @@ OPTIMALITY = (
     "nothing has 0."
 )
 GRADED = "Canaries: models with known answers, which an attack that can be believed passes, at its defaults or less. "
+ColumnKind = Literal["model", "rank", "parameters", "clean", "attack", "worst", "certified", "median", "failure", "seconds"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a board: its header, and what it holds; `of` is its attack, or the norm of a worst case, "" for the others."""
+
+    header: str
+    kind: ColumnKind
+    of: str = ""
 
 
 def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> str:
@@ -54,9 +69,11 @@ def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = (), kn
 
 def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> Sheet:
     """What the board says, as text that no style has touched."""
-    rows = [_cells(row, rank, board) for row, rank in zip(board.rows, _ranks(board), strict=True)]
+    sizes = {norm: max(_worst_sizes(board, norm), default=0) for norm in CASCADE_OF}
+    rows = [_cells(row, rank, board, sizes) for row, rank in zip(board.rows, _ranks(board), strict=True)]
     rows += [_grade_cells(board, grades, len(rows[0]))] if rows and _graded(board, grades) else []
-    more = RANKED + CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
+    told = (ROBUST, WORST, MEDIAN, FAILURE, SECONDS, RANKED)
+    more = CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
     optimality = _optimality(board, known)
     bullets = [f"▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
     bullets += [f"▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
@@ -64,8 +81,8 @@ def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult
     return Sheet(
         heading=heading(board),
         budgets=_budgets(board),
-        table=Grid(tuple(_headers(board)), tuple(map(tuple, rows))) if rows else None,
-        legend=LEGEND.replace("▲:", f"{more}▲:") if rows else "",
+        table=Grid(tuple(column.header for column in columns(board)), tuple(map(tuple, rows))) if rows else None,
+        legend="".join(told) + more + MARKED if rows else "",
         optimality=optimality,
         optimality_legend=OPTIMALITY if optimality else "",
         bullets=(*bullets, *(f"Data: {note}." for note in board.notes)),
@@ -122,15 +139,17 @@ def _budgets(board: Board) -> str:
     return " · ".join(parts)
 
 
-def _headers(board: Board) -> list[str]:
-    names = ["model", "rank", "parameters", "clean"]
-    names += [_header(board, attack) for attack in board.attacks]
-    names += [_worst_header(board, "linf", "worst L∞"), *(["certified L∞"] if _has_certificates(board) else [])]
-    names += [_worst_header(board, "l2", "worst L2")]
-    names += [f"{attack} median L2" for attack in _of_kind(board, "cw")]
-    names += [f"{attack} median pixels" for attack in _of_kind(board, "jsma")]
-    names += [f"{attack} failure t=0.5" for attack in _of_kind(board, "max_confidence")]
-    return [*names, "s/example"]
+def columns(board: Board) -> list[Column]:
+    """What stands in the board's table, from left to right."""
+    found = [Column("model", "model"), Column("rank", "rank"), Column("parameters", "parameters"), Column("clean", "clean")]
+    found += [Column(_header(board, attack), "attack", attack) for attack in board.attacks]
+    found.append(Column(_worst_header(board, "linf", "worst L∞"), "worst", "linf"))
+    found += [Column("certified L∞", "certified")] if _has_certificates(board) else []
+    found.append(Column(_worst_header(board, "l2", "worst L2"), "worst", "l2"))
+    found += [Column(f"{attack} median L2", "median", attack) for attack in _of_kind(board, "cw")]
+    found += [Column(f"{attack} median pixels", "median", attack) for attack in _of_kind(board, "jsma")]
+    found += [Column(f"{attack} failure t=0.5", "failure", attack) for attack in _of_kind(board, "max_confidence")]
+    return [*found, Column("s/example", "seconds")]
 
 
 def _of_kind(board: Board, name: str) -> list[str]:
@@ -153,7 +172,8 @@ def _with_size(board: Board, title: str, sizes: set[int]) -> str:
     return title if not sizes or max(sizes) == largest else f"{title} (n={max(sizes)})"
 
 
-def _cells(row: Row, rank: str, board: Board) -> list[str]:
+def _cells(row: Row, rank: str, board: Board, sizes: Mapping[str, int]) -> list[str]:
+    """A row's texts; `sizes`: of each norm's worst cases the largest n."""
     best = row.any_cell()
     right = round(best.outcome.clean_accuracy * best.outcome.n)
     columns = [
@@ -163,10 +183,10 @@ def _cells(row: Row, rank: str, board: Board) -> list[str]:
         share(right, best.outcome.n, wilson(right, best.outcome.n)),
     ]
     columns += [attack_cell(row.cells.get(attack)) for attack in board.attacks]
-    columns.append(worst_cell(row, "linf", _largest(board, "linf")))
+    columns.append(worst_cell(row, "linf", sizes["linf"]))
     if _has_certificates(board):
         columns.append(_certified_cell(row.certificate))
-    columns.append(worst_cell(row, "l2", _largest(board, "l2")))
+    columns.append(worst_cell(row, "l2", sizes["l2"]))
     columns += [median_cell(row.cells.get(attack), 3) for attack in _of_kind(board, "cw")]
     columns += [median_cell(row.cells.get(attack), 0) for attack in _of_kind(board, "jsma")]
     columns += [failure_cell(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
@@ -202,10 +222,6 @@ def worst_cell(row: Row, norm: str, n: int) -> str:
 def is_bound(row: Row, worst: WorstCase, norm: str) -> bool:
     """Whether a row's worst case is no more than an upper bound: an attack failed, or the cascade is not run."""
     return worst.upper_bound_only or CASCADE_OF[norm] in row.missing
-
-
-def _largest(board: Board, norm: str) -> int:
-    return max(_worst_sizes(board, norm), default=0)
 
 
 def _worst_sizes(board: Board, norm: str) -> set[int]:

@@ -1,0 +1,92 @@
+"""What a stranger asks first of a board, answered from its ranks: who is best, better than whom, and what is suspect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from robustboard.benchmark.cascade import CASCADES
+from robustboard.benchmark.plots.words import NORMS, budget
+from robustboard.benchmark.report.board import Board, Row
+from robustboard.benchmark.report.ranks.intervals import Ranking, main_column, rank_rows
+from robustboard.benchmark.report.rows import flags_of
+from robustboard.benchmark.report.tables import share
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A model and its worst case as text: "29.8 [27.0–32.7]"."""
+
+    model: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A model whose number is not ranked, that number, whether it is above the leader's, and why it is suspect."""
+
+    model: str
+    text: str
+    is_above: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The norm of the main column and its budget, the leader by the accuracies (None where nothing is ranked) and n; `next`: the
+    best of those that a test puts behind the leader, `behind`: how many these are; those `tied` with it; the rows that
+    are not ranked; and how many rows there are."""
+
+    norm: str
+    budget: str
+    leader: Standing | None
+    n: int
+    tied: tuple[Standing, ...]
+    next: Standing | None
+    behind: int
+    suspects: tuple[Suspect, ...]
+    rows: int
+
+
+def answers(board: Board) -> Answers | None:
+    """The answers; None for a board without any L∞ or L2 attack."""
+    column = main_column(board)
+    if column is None:
+        return None
+    ranking, norm = rank_rows(board, column), CASCADES[column]
+    ranked = [row for row in board.rows if row.model in ranking.n]
+    ranked.sort(key=lambda row: -ranking.accuracy[row.model])
+    leader = ranked[0] if ranked else None
+    tied = [row for row in ranked[1:] if not _is_behind(row, ranked[0], ranking)]
+    behind = [row for row in ranked[1:] if _is_behind(row, ranked[0], ranking)]
+    above = ranking.accuracy[leader.model] if leader else -1.0
+    radii = {cell.attack.norm: cell.attack for row in board.rows for cell in row.of_norm(norm)}
+    return Answers(
+        norm=NORMS[norm],
+        budget=budget(radii[norm]),
+        leader=_standing(leader, norm) if leader else None,
+        n=ranking.n[leader.model] if leader else 0,
+        tied=tuple(_standing(row, norm) for row in tied),
+        next=_standing(behind[0], norm) if behind else None,
+        behind=len(behind),
+        suspects=_suspects([row for row in board.rows if row.model not in ranking.n], norm, above),
+        rows=len(board.rows),
+    )
+
+
+def _is_behind(row: Row, leader: Row, ranking: Ranking) -> bool:
+    return (leader.model, row.model) in ranking.better
+
+
+def _standing(row: Row, norm: str) -> Standing:
+    worst = row.worst_case(norm)
+    return Standing(row.model, share(worst.robust, worst.n, worst.interval) if worst else "–")
+
+
+def _suspects(rows: Sequence[Row], norm: str, above: float) -> tuple[Suspect, ...]:
+    found = []
+    for row in rows:
+        worst = row.worst_case(norm)
+        is_above = worst is not None and worst.accuracy > above >= 0
+        found.append(Suspect(row.model, _standing(row, norm).text, is_above, flags_of(row) or ("no such number",)))
+    return tuple(sorted(found, key=lambda suspect: not suspect.is_above))

@@ -1,0 +1,104 @@
+"""How a row is made again, as commands for a shell, and how it is cited."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from robustboard.benchmark.report.board import Board, Row
+from robustboard.benchmark.report.escaping import for_latex, for_terminal
+
+_OPTIONS = ((r"\d+", "--n {}"), (r"eps-(.+)", "--eps {}"), (r"seed-(\d+)", "--seed {}"), (r"indices-\w+", "--indices FILE.json"))
+_HASHED = re.compile(r" \(sha256 [0-9a-f]+\)$")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """The commands, a line each, in a checkout of the project, the one that diagnoses the model, and what has to be known."""
+
+    commands: tuple[str, ...]
+    diagnose: str
+    notes: tuple[str, ...]
+
+
+def reproduction(board: Board, row: Row) -> Reproduction:
+    """The commands that make the row's cells anew and render them."""
+    cell = row.any_cell()
+    model, source = _named(row.model), _HASHED.sub("", cell.model.source)
+    attacks = ",".join(name for name in row.cells if not name.startswith("adversarials_"))
+    who = f"--models {model}" if source == "registry" else f"--model {shlex.quote(source)}"
+    if cell.model.head == "sigmoid" and source != "registry":
+        who += " --head sigmoid"
+    run = f"robustboard run --protocol {_protocol(board.protocol)} --dataset {_named(board.dataset)} {who}"
+    commits = sorted({each.environment.git_commit for each in row.cells.values()})
+    commands = [f"git checkout {commits[0]}"] if len(commits) == 1 and commits[0] != "unknown" else []
+    commands += ["make setup && . .venv/bin/activate", f"{run} --attacks {attacks} --out again"]
+    if row.certificate is not None and source == "registry":
+        proof = row.certificate.method.name
+        commands.append(f"robustboard certify {_named(f'{board.dataset}/{row.model}')} --method {proof} --out again")
+    commands.append("robustboard report again")
+    whom = _named(f"{board.dataset}/{row.model}") if source == "registry" else f"--dataset {_named(board.dataset)} {who}"
+    diagnose = f"robustboard diagnose {whom}"
+    return Reproduction(tuple(commands), diagnose, tuple(_notes(board, row, commits, source)))
+
+
+def citation(board: Board, row: Row | None = None) -> str:
+    """A BibTeX entry of a board, or of a row of it; the year is that in which the newest cell was finished."""
+    cells = [cell for each in ([row] if row else board.rows) for cell in each.cells.values()]
+    newest = max((cell.environment.finished for cell in cells), default="")
+    versions = ", ".join(sorted({cell.environment.robustboard for cell in cells}))
+    what = f"{board.dataset}/{row.model}" if row else board.dataset
+    weights = f", weights sha256 {row.any_cell().model.weights_sha256[:16]}" if row else ""
+    key = re.sub(r"[^A-Za-z0-9]+", "-", f"robustboard-{board.protocol}-v{board.version}-{what}").strip("-")
+    lines = [
+        f"@software{{{key[:80]},",
+        "  author  = {{The Robustboard maintainers}},",
+        f"  title   = {{{{Robustboard: {_latex(what)}, protocol {_latex(board.protocol)} v{board.version}}}}},",
+        *([f"  year    = {{{newest[:4]}}},"] if newest else []),
+        *([f"  version = {{{_latex(versions)}}},"] if versions else []),
+        f"  note    = {{Adversarial robustness of small image classifiers{weights}}}",
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _latex(text: str) -> str:
+    return for_latex(for_terminal(text))
+
+
+def _named(text: str) -> str:
+    """One word for a shell; what does not print is spelled out, and stands in a note."""
+    return shlex.quote(for_terminal(text))
+
+
+def _protocol(name: str) -> str:
+    """ "standard@eps-0.1" as the options that made it."""
+    base, *changes = name.split("@")
+    words = [_named(base)]
+    for change in changes:
+        for pattern, option in _OPTIONS:
+            found = re.fullmatch(pattern, change)
+            if found:
+                words.append(option.format(shlex.quote(found[found.re.groups])))
+                break
+    return " ".join(words)
+
+
+def _notes(board: Board, row: Row, commits: list[str], source: str) -> list[str]:
+    found = []
+    if source == "memory":
+        found.append("The model was evaluated in memory, by robustboard.evaluate: only the code that had it can do so again.")
+    elif source != "registry":
+        found.append(f"The model is not of the registry: {source} has to be there, with the same weights.")
+    if len(commits) > 1:
+        found.append(f"Its cells were run at {len(commits)} commits: {', '.join(commit[:12] for commit in commits)}.")
+    if any(cell.environment.git_dirty for cell in row.cells.values()):
+        found.append("Some were run with changes that were not committed.")
+    if "@indices-" in board.protocol:
+        found.append("FILE.json is a JSON list of the test-set positions that every cell's file holds.")
+    files = [name for name in row.cells if name.startswith("adversarials_")]
+    if files:
+        found.append(f"{', '.join(files)} were candidates from files: give each with --adversarials FILE.")
+    found.append("The same weights, examples, parameters and seed give the same verdicts; seconds are those of the machine.")
+    return found
