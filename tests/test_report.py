@@ -15,6 +15,7 @@ from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.board import Board, make_boards, worst_case
 from robustboard.benchmark.report.publish import BEGIN, END, publish
+from robustboard.benchmark.report.ranks.intervals import is_ranked
 from robustboard.benchmark.report.tables import render
 from robustboard.benchmark.results import write_cell, write_manifest
 from robustboard.benchmark.statistics import wilson
@@ -124,8 +125,30 @@ def test_a_missing_cell_is_said(style: str) -> None:
     text = render([board], style)
     row = next(line for line in text.splitlines() if "relog" in line)
     assert "missing" in row
-    assert "▲ relog: cw not run yet." in text
+    assert "△ relog: cw not run yet." in text
     assert "▲ relu" not in text
+
+
+def test_what_is_missing_of_another_norm_leaves_the_order_what_it_is() -> None:
+    cells = [
+        make_cell("best", "bim", fooled=[0] * 20),
+        make_cell("next", "bim"),
+        make_cell("next", "cw"),
+        make_cell("next", "spsa"),
+    ]
+
+    def board(*planned: str) -> Board:
+        return one_board(cells, make_manifest({"digits": {key: [*planned] for key in ("best", "next")}}))
+
+    without_cw, without_spsa, unknown = board("bim", "cw"), board("bim", "spsa"), board("bim", "elsewhere:bim")
+    assert [(row.model, row.sign) for row in without_cw.rows] == [("best", "△"), ("next", "")]
+    assert [(row.model, row.sign) for row in without_spsa.rows] == [("next", ""), ("best", "▲")]
+    # Of whom nothing is known, anything may be feared.
+    assert all(row.sign == "▲" for row in unknown.rows)
+    first = without_cw.rows[0]
+    assert is_ranked(first, "worst_case")
+    assert not is_ranked(without_spsa.rows[1], "worst_case")
+    assert (first.lacks("l2"), first.lacks("linf")) == (True, False)
 
 
 @styles

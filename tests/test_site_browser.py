@@ -266,8 +266,8 @@ def test_a_comparison_carries_marks_and_tests_no_bound(page: Page, site: Path) -
     opened(page, site / "compare.html", "digits/doubted/unfinished")
     page.wait_for_selector("#result[data-ready]")
     marks = page.text_content("#marks") or ""
-    assert "A, doubted: outputs are probabilities" in marks
-    assert "B, unfinished: fgsm, cw not run yet" in marks
+    assert "A, doubted: ▲ outputs are probabilities" in marks
+    assert "B, unfinished: ▲ fgsm, cw not run yet" in marks
     assert cells(page, "fgsm")[1:3] == ["missing", "not on the same images"]
     page.select_option("#board", "mnist")
     page.wait_for_function("document.title.startsWith('other and plain')")

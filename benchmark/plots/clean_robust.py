@@ -23,9 +23,8 @@ from robustboard.benchmark.plots.words import (
     NORMS,
     absent_notes,
     attack_words,
-    is_suspect,
     mark_notes,
-    marked,
+    signed,
     where,
 )
 from robustboard.benchmark.report.board import Row
@@ -45,7 +44,7 @@ NOTE = (
 @dataclass(frozen=True)
 class Point:
     """A model: how many of `clean_n` are right clean and of `n` stand in the worst case, its parameters, and whether its worst
-    case is less than it should be (`bound`) or its row is marked (`suspect`)."""
+    case is less than it should be (`bound`) or its row is marked (`sign`)."""
 
     model: str
     clean: int
@@ -54,7 +53,7 @@ class Point:
     n: int
     parameters: int
     bound: bool = False
-    suspect: bool = False
+    sign: str = ""
 
     @property
     def place(self) -> tuple[float, float]:
@@ -75,7 +74,7 @@ def of_row(row: Row, norm: Norm) -> Point | None:
     cell = row.any_cell()
     right = round(cell.outcome.clean_accuracy * cell.outcome.n)
     bound = worst.upper_bound_only or CASCADE_OF[norm] in row.missing
-    return Point(row.model, right, cell.outcome.n, worst.robust, worst.n, cell.model.parameters, bound, is_suspect(row))
+    return Point(row.model, right, cell.outcome.n, worst.robust, worst.n, cell.model.parameters, bound, row.sign)
 
 
 def picture(view: View) -> Picture:
@@ -161,7 +160,7 @@ def _key(axes: Axes, points: dict[str, Point], numbers: dict[str, str], lines: i
     for place, (model, point) in enumerate(points.items()):
         size = f"  ({point.parameters:,})"
         name = fitted(model, WIDTH / KEY_COLUMNS - 0.8 - text_width(size, SMALL), SMALL)
-        text = f"{numbers[model].rjust(2, FIGURE_SPACE)}  {marked(name, point.suspect)}{size}"
+        text = f"{numbers[model].rjust(2, FIGURE_SPACE)}  {signed(name, point.sign)}{size}"
         corner = (place // lines / KEY_COLUMNS, 1.0)
         down = (0, -72 * KEY_LINE * (place % lines))
         axes.annotate(text, corner, down, "axes fraction", "offset points", size=SMALL, va="top", color=TEXT)

@@ -19,10 +19,9 @@ from robustboard.benchmark.plots.words import (
     UNITS,
     absent_notes,
     cell_words,
-    is_suspect,
     mark_notes,
-    marked,
     name_of,
+    signed,
     where,
 )
 from robustboard.benchmark.records import CellResult
@@ -49,7 +48,7 @@ class Distances:
     unfooled: int
     n: int
     epsilon: float
-    suspect: bool = False
+    sign: str = ""
 
     def quantile(self, share: float) -> float:
         """The distance within which `share` of the examples right clean are fooled, infinite where it is not reached."""
@@ -57,14 +56,14 @@ class Distances:
         return float(np.sort(self.found)[max(count, 1) - 1]) if max(count, 1) <= len(self.found) else float("inf")
 
 
-def of_cell(cell: CellResult, suspect: bool = False) -> Distances:
+def of_cell(cell: CellResult, sign: str = "") -> Distances:
     """The distances in the cell of a minimum-norm attack."""
     examples = cell.per_example
     rows = zip(examples.correct_clean, examples.found, examples.distance, strict=True)
     found = [distance for right, hit, distance in rows if right and hit and distance is not None]
     unfooled = sum(examples.correct_clean) - len(found)
     attack = cell.attack
-    return Distances(cell.model.name, attack.name, attack.norm, np.array(found), unfooled, cell.outcome.n, attack.eps, suspect)
+    return Distances(cell.model.name, attack.name, attack.norm, np.array(found), unfooled, cell.outcome.n, attack.eps, sign)
 
 
 def picture(view: View) -> Picture:
@@ -77,7 +76,7 @@ def picture(view: View) -> Picture:
     there = [row for row in view.rows if any(row is owner for owner, _ in found)]
     attacks = dict.fromkeys(cell_words([cell], view.board) for _, cell in found)
     notes = (NOTE, *attacks, *absent_notes(view.rows, there, ["cw", "jsma"]), *mark_notes(there))
-    shown = [of_cell(cell, is_suspect(row)) for row, cell in found]
+    shown = [of_cell(cell, row.sign) for row, cell in found]
     model = name_of(view.row) if view.scope == "model" else ""
     about = About("Distances of minimum-norm attacks", where(view.board, [each.n for each in shown], model), notes)
     return Picture("distances", view.board.dataset, view.model, about, draw(shown, about))
@@ -97,7 +96,7 @@ def draw(shown: Sequence[Distances], about: About) -> Figure:
     for panel, (heading, rows) in zip(axes, panels.items(), strict=True):
         panel.set_title(NORMS[rows[0].norm] if alone else heading)
         names = [f"{plain(each.attack)} (n = {each.n})" if alone else plain(each.model) for each in rows]
-        _panel(panel, rows, [marked(name, each.suspect) for name, each in zip(names, rows, strict=True)])
+        _panel(panel, rows, [signed(name, each.sign) for name, each in zip(names, rows, strict=True)])
     return figure
 
 

@@ -16,7 +16,7 @@ from robustboard.benchmark.plots.bands import Counts, Values, bars
 from robustboard.benchmark.plots.picture import WIDTH, About, Picture, sheet
 from robustboard.benchmark.plots.style import BODY, COLOURS, SMALL, fitted, legend, styled
 from robustboard.benchmark.plots.view import View
-from robustboard.benchmark.plots.words import absent_notes, attack_words, is_suspect, mark_notes, marked, name_of, percent, where
+from robustboard.benchmark.plots.words import absent_notes, attack_words, mark_notes, name_of, percent, signed, where
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.statistics import wilson
 
@@ -46,7 +46,7 @@ class SuccessFail:
     covered_at_half: int
     unfooled: int
     sigmoid: bool
-    suspect: bool = False
+    sign: str = ""
 
     @property
     def area(self) -> float:
@@ -60,7 +60,7 @@ class SuccessFail:
         return (0, 0) if not above else (int(self.success[above - 1]), int(self.failure[above - 1]))
 
 
-def of_cell(cell: CellResult, suspect: bool = False) -> SuccessFail:
+def of_cell(cell: CellResult, sign: str = "") -> SuccessFail:
     """The curve of a max-confidence cell: every confidence that was seen is a threshold, ties together."""
     examples = cell.per_example
     clean = np.array(examples.clean_confidence)
@@ -78,7 +78,7 @@ def of_cell(cell: CellResult, suspect: bool = False) -> SuccessFail:
         covered_at_half=int((clean > HALF).sum()),
         unfooled=int((~wrong).sum()),
         sigmoid=cell.model.head == "sigmoid",
-        suspect=suspect,
+        sign=sign,
     )
 
 
@@ -87,7 +87,7 @@ def picture(view: View) -> Picture:
     rows = [(row, cell) for row in view.rows for cell in view.cells(row) if cell.attack.aim == "confidence"]
     if not rows:
         raise view.lacks(["max_confidence"])
-    curves = [of_cell(cell, is_suspect(row)) for row, cell in rows]
+    curves = [of_cell(cell, row.sign) for row, cell in rows]
     blocks = {attack_words(cell.attack): None for _, cell in rows}
     shown = [row for row, _ in rows]
     notes = (NOTE, *blocks, *absent_notes(view.rows, shown, ["max_confidence"]), *mark_notes(shown))
@@ -149,7 +149,7 @@ def _panel(axes: Axes, curve: SuccessFail, width: float) -> None:
         zorder=3,
     )
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set_title(marked(fitted(curve.model, width - 0.25, 1.12 * BODY), curve.suspect), pad=4 + 4 * 1.3 * SMALL)
+    axes.set_title(signed(fitted(curve.model, width - 0.25, 1.12 * BODY), curve.sign), pad=4 + 4 * 1.3 * SMALL)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.annotate(summary(curve), (0, 1), (0, 3), "axes fraction", "offset points", size=SMALL, va="bottom", linespacing=1.25)

@@ -29,19 +29,19 @@ def class_name(dataset: str, label: int) -> str:
     return _CIFAR10[label] if dataset == "cifar10" and 0 <= label < len(_CIFAR10) else f"{label}"
 
 
-def is_suspect(row: Row) -> bool:
-    """Whether the row's numbers are to be distrusted, for any reason."""
-    return bool(row.marks or row.missing)
-
-
 def name_of(row: Row) -> str:
     """The model's name, marked where the row is."""
-    return marked(plain(row.model), is_suspect(row))
+    return signed(plain(row.model), row.sign)
 
 
-def marked(name: str, suspect: bool) -> str:
-    """The name, with ▲ where it is `suspect`."""
-    return f"{name} {SUSPECT}" if suspect else name
+def signed(name: str, sign: str) -> str:
+    """A model's name, with its row's sign if it has one."""
+    return f"{name} {sign}".rstrip()
+
+
+def marked(name: str, failed: bool) -> str:
+    """An attack's name, with ▲ where it `failed` on an example."""
+    return signed(name, SUSPECT if failed else "")
 
 
 def where(board: Board, sizes: Iterable[int], model: str = "") -> str:
@@ -57,9 +57,9 @@ def mark_notes(rows: Sequence[Row]) -> tuple[str, ...]:
     """One sentence a marked row, why it is; of many the first six and how many more there are."""
     found = []
     for row in rows:
-        reasons = [*row.marks, *([f"{', '.join(row.missing)} not run yet"] if row.missing else [])]
-        if reasons:
-            found.append(f"{SUSPECT} {plain(row.model)}: {plain('; '.join(reasons), 300)}.")
+        if row.sign:
+            reasons = "; ".join(mark for _, mark in row.told())
+            found.append(f"{row.sign} {plain(row.model)}: {plain(reasons, 300)}.")
     more = len(found) - _MOST_MARKS
     return (*found[:_MOST_MARKS], *([f"{SUSPECT} {more} more marked: see the table."] if more > 0 else []))
 

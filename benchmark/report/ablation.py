@@ -55,7 +55,7 @@ def _line(name: str, row: Row | None, cards: Mapping[str, ModelCard]) -> list[st
     best = row.any_cell()
     right = round(best.outcome.clean_accuracy * best.outcome.n)
     return [
-        for_markdown(f"{short} ▲" if row.marks else short),
+        for_markdown(f"{short} {row.sign}".rstrip()),
         *counts,
         share(right, best.outcome.n, wilson(right, best.outcome.n)),
         attack_cell(row.cells.get("fgsm")),

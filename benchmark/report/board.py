@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import CLASSES
@@ -54,9 +55,30 @@ class Row:
         return bool(set(self.marks) - set(self.informing))
 
     @property
+    def main_norm(self) -> str:
+        """The norm of the worst case that sorts it: L∞ if it has one."""
+        return "linf" if self.of_norm("linf") else "l2"
+
+    def lacks(self, norm: str) -> bool:
+        """Whether a planned attack of the norm, or one of which no norm is known, is missing: the worst case is not whole."""
+        return any(_norm_of(name) in (norm, None) for name in self.missing)
+
+    @property
     def is_suspect(self) -> bool:
-        """Whether its worst case is in doubt, or not whole: such rows stand last."""
-        return bool(self.missing) or self.is_doubted
+        """Whether the worst case that sorts it is in doubt, or not whole: such rows stand last."""
+        return self.is_doubted or self.lacks(self.main_norm)
+
+    @property
+    def sign(self) -> str:
+        """▲ where the row `is_suspect`, △ where a mark, or what is missing, leaves the number that sorts it what it is."""
+        return "▲" if self.is_suspect else "△" if self.marks or self.missing else ""
+
+    def told(self) -> list[tuple[str, str]]:
+        """Its marks and what is missing, a sentence each behind its own sign."""
+        found = [("△" if mark in self.informing else "▲", mark) for mark in self.marks]
+        if self.missing:
+            found.append(("▲" if self.lacks(self.main_norm) else "△", f"{', '.join(self.missing)} not run yet"))
+        return found
 
     def any_cell(self) -> CellResult:
         """The cell with the most examples: it knows the model and its clean accuracy best."""
@@ -193,6 +215,12 @@ def _refuse_unlike(cells: Sequence[CellResult]) -> None:
     versions = {cell.protocol.version for cell in cells}
     if len(versions) > 1:
         raise InputError(f"cells of protocol versions {sorted(versions)} cannot stand in one table; run the older ones again")
+
+
+def _norm_of(attack: str) -> str | None:
+    """The norm of an attack or of a worst case by name; None for one that is not known here."""
+    card = all_cards().get(attack)
+    return card.norm if card else CASCADES.get(attack)
 
 
 def _newest(cells: Sequence[CellResult]) -> tuple[dict[str, CellResult], list[str]]:

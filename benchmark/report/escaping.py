@@ -38,6 +38,7 @@ _LATEX = {
     "²": r"$^2$",
     "✓": r"$\surd$",
     "▲": r"$\blacktriangle$",
+    "△": r"$\triangle$",
 }
 _ACCENTS = {
     "\u0300": r"\`",

@@ -56,7 +56,7 @@ class Results:
 
     def _notes(self) -> list[str]:
         """The marks, a model's once, what could not run, what could not be read."""
-        marks = dict.fromkeys(f"▲ {row.dataset}/{row.model}: {flag}." for row in self.rows for flag in row.flags)
+        marks = dict.fromkeys(f"{row.sign} {row.dataset}/{row.model}: {flag}." for row in self.rows for flag in row.flags)
         not_run = [f"not run: {row.dataset}/{row.model}: {row.reason}" for row in self.rows if row.state == "not run"]
         return [*marks, *not_run, *(f"left alone: {trouble}" for trouble in self.troubles)]
 
@@ -73,7 +73,7 @@ def load_results(*folders: str | Path) -> Results:
 
 def _shown(row: ResultRow) -> list[str]:
     """The few columns that a person reads first."""
-    model = f"{row.model} ▲" if row.flags else row.model
+    model = f"{row.model} {row.sign}".rstrip()
     head = [row.dataset, f"{row.protocol} v{row.protocol_version}", model, row.attack]
     if row.n is None or row.robust_accuracy is None or row.clean_accuracy is None or row.eps is None:
         return [*head, "", "", "", "", row.state, "", ""]

@@ -86,7 +86,9 @@ class ResultRow:
     finished: str = ""
     identity: str = ""
     flags: tuple[str, ...] = ()
-    """The marks of the model's row: why its numbers are to be distrusted, a sentence each."""
+    """The marks of the model's row, and what is missing of it, a sentence each."""
+    sign: str = ""
+    """▲ where a mark puts the number that sorts the board in doubt, △ where they leave it what it is."""
 
     def plain(self) -> dict[str, Any]:
         """By name, the flags as a JSON list."""
@@ -118,14 +120,16 @@ def to_csv(rows: Sequence[ResultRow]) -> str:
 
 def flags_of(row: Row) -> tuple[str, ...]:
     """The row's marks, and what is missing of it."""
-    return (*row.marks, *([f"{', '.join(row.missing)} not run yet"] if row.missing else []))
+    return tuple(mark for _, mark in row.told())
 
 
 def _of_model(board: Board, row: Row, grades: Sequence[Grade], known: Sequence[CellResult]) -> list[ResultRow]:
     near, flags = optimalities(row.cells, known), flags_of(row)
     found = [_of_cell(row, cell, grades, near.get(name), flags) for name, cell in row.cells.items()]
     for name in row.missing:
-        found.append(ResultRow(board.protocol, board.version, board.dataset, row.model, name, "missing", flags=flags))
+        found.append(
+            ResultRow(board.protocol, board.version, board.dataset, row.model, name, "missing", flags=flags, sign=row.sign)
+        )
     return found
 
 
@@ -181,4 +185,5 @@ def _of_cell(row: Row, cell: CellResult, grades: Sequence[Grade], optimality: fl
         finished=environment.finished,
         identity=cell.identity,
         flags=flags,
+        sign=row.sign,
     )

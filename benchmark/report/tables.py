@@ -30,7 +30,7 @@ WORST = (
 MEDIAN = "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. "
 FAILURE = "max_confidence failure: the share of examples that end wrong with a confidence above ½, high is bad. "
 SECONDS = "s/example: all attacks together. "
-MARKED = "▲: see the marks below the table."
+MARKED = "▲, △: see the marks below the table; △ leaves the number that sorts the rows what it is."
 RANKED = (
     "rank: the places that a model can have by its worst case, from one more than the models significantly better to all that "
     "are not significantly worse (exact McNemar of every pair on the same examples, Holm's correction over the pairs, 5 %); "
@@ -75,8 +75,7 @@ def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult
     told = (ROBUST, WORST, MEDIAN, FAILURE, SECONDS, RANKED)
     more = CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
     optimality = _optimality(board, known)
-    bullets = [f"▲ {row.model}: {mark}." for row in board.rows for mark in row.marks]
-    bullets += [f"▲ {row.model}: {', '.join(row.missing)} not run yet." for row in board.rows if row.missing]
+    bullets = [f"{sign} {row.model}: {mark}." for row in board.rows for sign, mark in row.told()]
     bullets += [f"not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
     return Sheet(
         heading=heading(board),
@@ -195,8 +194,8 @@ def _cells(row: Row, rank: str, board: Board, sizes: Mapping[str, int]) -> list[
 
 
 def marked_name(row: Row) -> str:
-    """The model's name, with ▲ where something is marked or missing."""
-    return f"{row.model} ▲" if row.is_suspect else row.model
+    """The model's name, with its sign where something is marked or missing."""
+    return f"{row.model} {row.sign}".rstrip()
 
 
 def attack_cell(cell: CellResult | None) -> str:

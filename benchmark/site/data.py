@@ -68,9 +68,9 @@ def _model(
     return {
         "name": line.model,
         "slug": line.slug,
-        "suspect": line.is_suspect,
+        "sign": line.row.sign,
         "cells": [[f"{cell.number} {cell.rest}".strip(), cell.interval] for cell in line.cells],
-        "flags": list(line.flags),
+        "marks": [f"{mark_sign} {mark}" for mark_sign, mark in line.row.told()],
         "robust": {key: _bits(side, examples[key]) for key, side in sides.items() if key in examples},
         "pictures": [
             {"heading": each.heading, "path": paths[line.model, each.kind], "width": each.width, "height": each.height}

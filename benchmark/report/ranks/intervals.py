@@ -78,8 +78,8 @@ def rank_rows(board: Board, column: str) -> Ranking:
 
 
 def is_ranked(row: Row, column: str) -> bool:
-    """Whether the row's number in the column is measured and not in doubt; a worst case wants every planned cell."""
-    return bool(_cells(row, column)) and not row.is_doubted and not (column in CASCADES and row.missing)
+    """Whether the row's number in the column is measured and not in doubt; a worst case wants every planned cell of its norm."""
+    return bool(_cells(row, column)) and not row.is_doubted and not (column in CASCADES and row.lacks(CASCADES[column]))
 
 
 def rank_text(row: Row, column: str, ranking: Ranking) -> str:

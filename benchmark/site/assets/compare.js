@@ -118,7 +118,7 @@
     const [ours, theirs] = [data.models[a], data.models[b]];
     history.replaceState(null, "", `#${data.slug}/${ours.slug}/${theirs.slug}`);
     document.title = `${ours.name} and ${theirs.name} · Robustboard`;
-    const marks = [["A", ours], ["B", theirs]].flatMap(([side, model]) => model.flags.map((flag) => `▲ ${side}, ${model.name}: ${flag}.`));
+    const marks = [["A", ours], ["B", theirs]].flatMap(([side, model]) => model.marks.map((mark) => `${side}, ${model.name}: ${mark}.`));
     by("marks").replaceChildren(...marks.map((mark) => make("li", mark)));
     by("compared").tBodies[0].replaceChildren(...data.columns.slice(1).map((column, at) => row(data, a, b, column, at + 1)));
     const dataset = data.dataset;
@@ -143,7 +143,7 @@
 
   const fill = (data) => {
     [first, second].forEach((select) => {
-      select.replaceChildren(...data.models.map((model) => new Option(model.suspect ? `${model.name} ▲` : model.name, model.slug)));
+      select.replaceChildren(...data.models.map((model) => new Option(`${model.name} ${model.sign}`.trim(), model.slug)));
     });
     second.selectedIndex = Math.min(1, data.models.length - 1);
   };
