@@ -99,13 +99,7 @@ def cells_of(name: str, cells: list[CellResult]) -> dict[str, CellResult]:
 
 
 NOT_RUN = pytest.mark.xfail(strict=True, reason="the board says that its C&W is not run yet under the newest version")
-WAITING = {
-    "mnist/relu",
-    "mnist/relog",
-    "mnist/relog-maxout_4",
-    "mnist/relog-minmaxout_4_2-sigmoid_out",
-    "mnist/relu-cnn_32_64_256",
-}
+WAITING = {"mnist/relog-minmaxout_4_2-sigmoid_out"}
 NETWORKS = [pytest.param(name, marks=[NOT_RUN] if name in WAITING else []) for name in sorted(read_cards())]
 
 
