@@ -98,12 +98,7 @@ def cells_of(name: str, cells: list[CellResult]) -> dict[str, CellResult]:
     return {cell.attack.name: cell for cell in cells if f"{cell.dataset.name}/{cell.model.name}" == name}
 
 
-NOT_RUN = pytest.mark.xfail(strict=True, reason="the board says that its C&W is not run yet under the newest version")
-WAITING = {"mnist/relog-minmaxout_4_2-sigmoid_out"}
-NETWORKS = [pytest.param(name, marks=[NOT_RUN] if name in WAITING else []) for name in sorted(read_cards())]
-
-
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sorted(read_cards()))
 def test_on_every_network_the_minimum_norm_attacks_come_near_the_best_known(name: str) -> None:
     side_by_side, board = cells_of(name, DISTANCES), cells_of(name, STANDARD)
     assert set(side_by_side) == set(BARS)
