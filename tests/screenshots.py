@@ -9,7 +9,7 @@ from typing import Literal
 
 from PIL import Image
 
-from sited import chromium
+from sited import chromium, wait_until
 
 WIDTH, SCALE = 1280, 1.25
 LARGEST = 200_000
@@ -50,7 +50,7 @@ def main(site: Path, folder: Path) -> None:
             opened = context.new_page()
             opened.goto((site / page.partition("#")[0]).resolve().as_uri() + "".join(page.partition("#")[1:]))
             opened.wait_for_load_state("networkidle")
-            opened.wait_for_function("[...document.images].every(image => image.complete || image.loading === 'lazy')")
+            wait_until(opened, "[...document.images].every(image => image.complete || image.loading === 'lazy')")
             (folder / f"{name}.png").write_bytes(small(opened.screenshot()))
             context.close()
             print(folder / f"{name}.png")

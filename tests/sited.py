@@ -22,7 +22,7 @@ from robustboard.benchmark.site.build import Built, SiteRequest, build
 from robustboard.benchmark.site.pictures import Chosen
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 N = 40
@@ -143,6 +143,16 @@ class Page(HTMLParser):
 
 def read_page(path: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
+
+
+def wait_until(page: Page, expression: str, seconds: float = 20.0) -> None:
+    """Wait until the expression holds in the page. Playwright's own waiting evaluates text in the page, which the pages'
+    content security policy refuses from the second time on."""
+    for _ in range(round(20 * seconds)):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"after {seconds:g} s it is still not so: {expression}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from robustboard.benchmark.report.compare.differences import compare_sides
 from robustboard.benchmark.report.compare.sides import read_sides
 from robustboard.benchmark.report.escaping import for_terminal
-from sited import HOSTILE, cells_of, chromium, keep, make_site, some_results
+from sited import HOSTILE, cells_of, chromium, keep, make_site, some_results, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, Request
@@ -270,7 +270,7 @@ def test_a_comparison_carries_marks_and_tests_no_bound(page: Page, site: Path) -
     assert "B, unfinished: ▲ fgsm, cw not run yet" in marks
     assert cells(page, "fgsm")[1:3] == ["missing", "not on the same images"]
     page.select_option("#board", "mnist")
-    page.wait_for_function("document.title.startsWith('other and plain')")
+    wait_until(page, "document.title.startsWith('other and plain')")
     assert "tied" in (page.text_content("#said") or "")
     opened(page, site / "compare.html", "digits/strong/nobody")
     page.wait_for_selector("#result[data-ready]")
@@ -281,7 +281,7 @@ def test_pictures_of_two_models_stand_side_by_side(page: Page, pictured: Path) -
     opened(page, pictured / "compare.html", "digits/a/b")
     page.wait_for_selector("#side img")
     assert page.locator("#side img").count() == 4
-    page.wait_for_function("[...document.querySelectorAll('#side img')].slice(0, 1).every(image => image.naturalWidth > 100)")
+    wait_until(page, "[...document.querySelectorAll('#side img')].slice(0, 1).every(image => image.naturalWidth > 100)")
 
 
 def background(page: Page) -> tuple[int, ...]:
@@ -363,7 +363,7 @@ def test_no_page_has_an_error_and_every_picture_loads(page: Page, pictured: Path
     for path in every_page(pictured):
         opened(page, path)
         page.evaluate("document.querySelectorAll('img').forEach(image => (image.loading = 'eager'))")
-        page.wait_for_function("[...document.images].every(image => image.complete)")
+        wait_until(page, "[...document.images].every(image => image.complete)")
         assert page.evaluate("[...document.images].every(image => image.naturalWidth === Number(image.getAttribute('width')))")
 
 
