@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,6 +118,18 @@ def frozen_objects() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@contextmanager
+def cut_copy(half: Path, journal: str, share: float) -> Iterator[Path]:
+    """A copy of a folder in which the one journal of that name keeps only a share of its bytes, as after a kill."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        shutil.copytree(half, out)
+        (path,) = out.rglob(journal)
+        text = path.read_bytes()
+        path.write_bytes(text[: int(share * len(text))])
+        yield out
 
 
 def put(path: Path, text: str) -> Path:

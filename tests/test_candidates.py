@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from conftest import Command, linear_problem
+from conftest import Command, cut_copy, linear_problem
 from evaluation_tasks import task_for, to_edge
 from kept_runs import PROTOCOL, path_of, request
 from robustboard.attacks.attack import Norm, Proposal
@@ -204,12 +203,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @any_number
 @given(share=st.floats(0, 1))
 def test_a_journal_cut_anywhere_loses_no_candidate(whole: Path, half: Path, share: float) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out"
-        shutil.copytree(half, out)
-        (journal,) = out.rglob("ddn.partial-*")
-        text = journal.read_bytes()
-        journal.write_bytes(text[: int(share * len(text))])
+    with cut_copy(half, "ddn.partial-*", share) as out:
         evaluate(out, attacks=["ddn"])
         assert kept(out, "ddn") == kept(whole, "ddn")
 

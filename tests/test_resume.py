@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import cut_copy
 from robustboard.benchmark import cli, store
 from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult
@@ -116,12 +116,7 @@ def half(whole: Path) -> Path:
 @any_number
 @given(share=st.floats(0, 1))
 def test_a_journal_cut_anywhere_is_gone_on_from(whole: Path, half: Path, share: float) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out"
-        shutil.copytree(half, out)
-        (journal,) = out.rglob("cw.partial-*")
-        text = journal.read_bytes()
-        journal.write_bytes(text[: int(share * len(text))])
+    with cut_copy(half, "cw.partial-*", share) as out:
         for which in (0, 1):
             evaluate(whole / "resume.toml", out, shard=(which, 2))
         assert_same(cell(whole / "whole", "cw"), cell(out, "cw"))

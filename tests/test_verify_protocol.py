@@ -77,6 +77,13 @@ def fewer(cell: CellResult) -> CellResult:
     )
 
 
+def finding_after(folder: Path, change: Callable[[CellResult], CellResult]) -> Finding:
+    """What is said of the cell of `bim` once it was changed and sealed again."""
+    path = folder / OFFICIAL / MODEL / "bim.json"
+    write_cell(sealed(change(read_cell(path))), path)
+    return finding(folder, OFFICIAL, "bim")
+
+
 def test_what_was_run_is_what_the_protocol_asks_for(whole: Path) -> None:
     for name in ("bim", "jsma"):
         found = finding(whole, OFFICIAL, name)
@@ -99,9 +106,7 @@ def test_what_was_run_is_what_the_protocol_asks_for(whole: Path) -> None:
 def test_a_weaker_attack_under_an_official_name_is_told(
     folder: Path, change: Callable[[CellResult], CellResult], said: str
 ) -> None:
-    path = folder / OFFICIAL / MODEL / "bim.json"
-    write_cell(sealed(change(read_cell(path))), path)
-    found = finding(folder, OFFICIAL, "bim")
+    found = finding_after(folder, change)
     assert found.status == "FAIL"
     version = load_protocol(OFFICIAL).version
     assert f"it is not what protocol {OFFICIAL} v{version} asks for: {said}" in found.causes
@@ -119,9 +124,7 @@ def test_a_weaker_attack_under_an_official_name_is_told(
 def test_what_cannot_be_compared_with_a_protocol_is_said_and_is_no_fault(
     folder: Path, change: Callable[[CellResult], CellResult], said: str
 ) -> None:
-    path = folder / OFFICIAL / MODEL / "bim.json"
-    write_cell(sealed(change(read_cell(path))), path)
-    found = finding(folder, OFFICIAL, "bim")
+    found = finding_after(folder, change)
     assert found.status == "attack not verified"
     assert any(re.search(f"{said}.* was not compared", remark) for remark in found.remarks), found.remarks
 
