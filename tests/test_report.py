@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +13,8 @@ from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.board import Board, make_boards, worst_case
-from robustboard.benchmark.report.publish import BEGIN, END, publish
 from robustboard.benchmark.report.ranks.intervals import is_ranked
 from robustboard.benchmark.report.tables import render
-from robustboard.benchmark.results import write_cell, write_manifest
 from robustboard.benchmark.statistics import wilson
 
 STYLES = ["terminal", "markdown"]
@@ -32,13 +29,6 @@ def one_board(cells: list[CellResult], *manifests: Manifest) -> Board:
     boards = make_boards(cells, manifests)
     assert len(boards) == 1
     return boards[0]
-
-
-def save(folder: Path, cells: list[CellResult], manifest: Manifest | None = None) -> None:
-    for cell in cells:
-        write_cell(cell, folder / cell.dataset.name / cell.model.name / f"{cell.attack.name}.json")
-    if manifest is not None:
-        write_manifest(manifest, folder)
 
 
 @pytest.mark.parametrize("width", [80, 100, 1000])
@@ -391,61 +381,6 @@ def test_a_hostile_model_name_does_not_break_the_markdown_table(name: str) -> No
     # Header, rule, one row: and as many columns in each as with a tame name.
     assert len(hostile) == len(plain) == 3
     assert [columns(line) for line in hostile] == [columns(line) for line in plain]
-
-
-def test_publish_writes_between_the_marks_and_nowhere_else(tmp_path: Path) -> None:
-    save(tmp_path / "results", [make_cell()], make_manifest({"digits": {"relu": ["bim"]}}))
-    readme = tmp_path / "README.md"
-    readme.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end. {END}\n", encoding="utf-8")
-    published = publish([tmp_path / "results"], "terminal", tmp_path / "tables.md", [readme])
-    text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"# Title\n\n{BEGIN}\n")
-    assert text.endswith(f"{END}\n\nThe end. {END}\n")
-    assert "old" not in text
-    tables = (tmp_path / "tables.md").read_text(encoding="utf-8")
-    assert tables.startswith("## digits · standard · protocol standard v1")
-    assert tables in text
-    assert "##" not in published.text
-    publish([tmp_path / "results"], "terminal", None, [readme])
-    assert readme.read_text(encoding="utf-8") == text  # a second time changes nothing
-
-
-@pytest.mark.parametrize("text", ["", "no marks", BEGIN, f"{END} {BEGIN}"])
-def test_publish_leaves_a_file_without_marks_alone(tmp_path: Path, text: str) -> None:
-    save(tmp_path / "results", [make_cell()])
-    readme = tmp_path / "README.md"
-    readme.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"README\.md has no marks"):
-        publish([tmp_path / "results"], "terminal", None, [readme])
-    assert readme.read_text(encoding="utf-8") == text
-
-
-def test_publish_says_what_is_not_there(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="there is nothing to report in"):
-        publish([tmp_path / "empty"], "terminal")
-    with pytest.raises(InputError, match=r"there is no folder .*absent"):
-        publish([tmp_path / "absent"], "terminal")
-    save(tmp_path / "results", [make_cell()])
-    with pytest.raises(InputError, match=r"cannot read .*absent\.md"):
-        publish([tmp_path / "results"], "terminal", None, [tmp_path / "absent.md"])
-
-
-def test_publish_names_what_it_cannot_read_and_reports_the_rest(tmp_path: Path) -> None:
-    save(tmp_path, [make_cell()])
-    (tmp_path / "digits" / "relu" / "damaged.json").write_text("{", encoding="utf-8")
-    published = publish([tmp_path], "terminal")
-    assert "relu" in published.text
-    assert len(published.troubles) == 1
-    assert "damaged.json" in published.troubles[0]
-
-
-def test_a_damaged_manifest_is_named_and_the_cells_are_reported(tmp_path: Path) -> None:
-    save(tmp_path, [make_cell()])
-    (tmp_path / "manifest.json").write_text("{", encoding="utf-8")
-    published = publish([tmp_path], "terminal")
-    assert "relu" in published.text
-    assert any("manifest.json" in trouble for trouble in published.troubles)
 
 
 def test_an_accuracy_in_a_table_is_that_of_its_cell() -> None:

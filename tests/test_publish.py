@@ -1,0 +1,77 @@
+"""Tables into files: between the marks and nowhere else, and what is not there or cannot be read is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from handmade import make_cell, make_manifest
+from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.records import CellResult, Manifest
+from robustboard.benchmark.report.publish import BEGIN, END, publish
+from robustboard.benchmark.results import write_cell, write_manifest
+
+STYLES = ["terminal", "markdown"]
+
+
+def save(folder: Path, cells: list[CellResult], manifest: Manifest | None = None) -> None:
+    for cell in cells:
+        write_cell(cell, folder / cell.dataset.name / cell.model.name / f"{cell.attack.name}.json")
+    if manifest is not None:
+        write_manifest(manifest, folder)
+
+
+def test_publish_writes_between_the_marks_and_nowhere_else(tmp_path: Path) -> None:
+    save(tmp_path / "results", [make_cell()], make_manifest({"digits": {"relu": ["bim"]}}))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end. {END}\n", encoding="utf-8")
+    published = publish([tmp_path / "results"], "terminal", tmp_path / "tables.md", [readme])
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"# Title\n\n{BEGIN}\n")
+    assert text.endswith(f"{END}\n\nThe end. {END}\n")
+    assert "old" not in text
+    tables = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert tables.startswith("## digits · standard · protocol standard v1")
+    assert tables in text
+    assert "##" not in published.text
+    publish([tmp_path / "results"], "terminal", None, [readme])
+    assert readme.read_text(encoding="utf-8") == text  # a second time changes nothing
+
+
+@pytest.mark.parametrize("text", ["", "no marks", BEGIN, f"{END} {BEGIN}"])
+def test_publish_leaves_a_file_without_marks_alone(tmp_path: Path, text: str) -> None:
+    save(tmp_path / "results", [make_cell()])
+    readme = tmp_path / "README.md"
+    readme.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"README\.md has no marks"):
+        publish([tmp_path / "results"], "terminal", None, [readme])
+    assert readme.read_text(encoding="utf-8") == text
+
+
+def test_publish_says_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="there is nothing to report in"):
+        publish([tmp_path / "empty"], "terminal")
+    with pytest.raises(InputError, match=r"there is no folder .*absent"):
+        publish([tmp_path / "absent"], "terminal")
+    save(tmp_path / "results", [make_cell()])
+    with pytest.raises(InputError, match=r"cannot read .*absent\.md"):
+        publish([tmp_path / "results"], "terminal", None, [tmp_path / "absent.md"])
+
+
+def test_publish_names_what_it_cannot_read_and_reports_the_rest(tmp_path: Path) -> None:
+    save(tmp_path, [make_cell()])
+    (tmp_path / "digits" / "relu" / "damaged.json").write_text("{", encoding="utf-8")
+    published = publish([tmp_path], "terminal")
+    assert "relu" in published.text
+    assert len(published.troubles) == 1
+    assert "damaged.json" in published.troubles[0]
+
+
+def test_a_damaged_manifest_is_named_and_the_cells_are_reported(tmp_path: Path) -> None:
+    save(tmp_path, [make_cell()])
+    (tmp_path / "manifest.json").write_text("{", encoding="utf-8")
+    published = publish([tmp_path], "terminal")
+    assert "relu" in published.text
+    assert any("manifest.json" in trouble for trouble in published.troubles)
