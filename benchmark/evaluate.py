@@ -80,8 +80,8 @@ class BatchSizer:
     """How many examples to take next. "auto" doubles while a batch is quick, and beyond that, up to four times as long, as long
     as it pays: where steps cost the same however many examples take them, small batches would take many times as long. It
     halves where a batch is slow and half of it is no dearer an example, and always on running out of memory: a batch that is
-    lost to a kill then costs about a minute, or a twentieth of the work that is left. Processors gain nothing beyond `largest`
-    128, where activations leave the cache."""
+    lost to a kill then costs about a minute, or a twentieth of the work that is left. Processors gain little beyond `largest`
+    128 for the memory it takes."""
 
     size: int = 32
     automatic: bool = True

@@ -49,7 +49,7 @@ EPSILON = {"mnist": {"linf": 0.3, "l2": 2.0, "l0": 113.0}, "cifar10": {"linf": 8
 def contests() -> list[Contest]:
     """Every line, in the order of the table."""
     return [
-        _jsma(MNIST, 64, 15),
+        _jsma(MNIST, 128, 15),
         _jsma(CIFAR10, 128, 50),
         _cw(),
         _spsa(MNIST, 8, 5),
