@@ -121,6 +121,44 @@ def test_minmaxout_passes_the_gradient_to_the_chosen_piece_alone() -> None:
     assert gradient.tolist() == [[0, 0, 0, 1]]
 
 
+@PATIENT
+@given(st.integers(2, 20), st.integers(1, 20), st.sampled_from([(3,), (3, 2), (3, 2, 4)]), st.integers(0, 2**31))
+def test_minmaxout_has_the_gradient_of_the_two_reductions(groups: int, size: int, shape: tuple[int, ...], seed: int) -> None:
+    """Up to 400 pieces: more than a byte can number."""
+    x = torch.randn(shape[0], 2 * groups * size, *shape[1:], generator=torch.Generator().manual_seed(seed)).requires_grad_(True)
+    pieces = x.movedim(1, -1).unflatten(-1, (2, groups, size))
+    expected = pieces.min(-1).values.max(-1).values.movedim(-1, 1)
+    found = MinMaxout(Pieces(groups, size))(x)
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(found, expected)
+    assert torch.equal(*(torch.autograd.grad((weights * y).sum(), x)[0] for y in (found, expected)))
+    with torch.no_grad():
+        assert torch.equal(MinMaxout(Pieces(groups, size))(x), expected)
+
+
+@pytest.mark.parametrize(("row", "first"), [([1, 1, 1, 1], 0), ([0, 2, 2, 2], 2), ([2, 1, 1, 3], 1), ([3, 1, 2, 0], 1)])
+def test_of_pieces_that_tie_the_first_takes_the_gradient(row: list[float], first: int) -> None:
+    x = torch.tensor([row], dtype=torch.float32, requires_grad=True)
+    (gradient,) = torch.autograd.grad(MinMaxout(Pieces(2, 2))(x).sum(), x)
+    assert gradient.tolist() == [[float(place == first) for place in range(4)]]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_what_is_no_number_comes_out_of_minmaxout(place: int) -> None:
+    x = torch.arange(4.0)[None].clone()
+    x[0, place] = math.nan
+    assert bool(MinMaxout(Pieces(2, 2))(x).isnan().all())
+    assert bool(MinMaxout(Pieces(2, 2))(x.requires_grad_(True)).isnan().all())
+
+
+def test_minmaxout_keeps_no_piece_for_the_way_back() -> None:
+    x = torch.rand(8, 6 * 8, 5, 5, requires_grad=True)
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: kept.append(saved.nbytes) or saved, lambda saved: saved):
+        y = MinMaxout(Pieces(4, 2))(x)
+    assert sum(kept) == y.numel(), "a byte an output"
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_relu_turns_into_relog_as_it_is_told(alpha: float) -> None:
     x = torch.linspace(-2, 3, 101, dtype=torch.float64)
