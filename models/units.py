@@ -123,8 +123,8 @@ class _Chosen(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> Tensor:
         (chosen,) = ctx.saved_tensors
-        each = gradient.new_zeros(*gradient.shape, ctx.grid.numel())
-        of_pieces: Tensor = each.scatter(-1, chosen.long()[..., None], gradient[..., None]).unflatten(-1, ctx.grid)
+        zeros = gradient.new_zeros(*gradient.shape, ctx.grid.numel())
+        of_pieces: Tensor = zeros.scatter_(-1, chosen.long()[..., None], gradient[..., None]).unflatten(-1, ctx.grid)
         return of_pieces
 
 
