@@ -145,7 +145,7 @@ class Elliptical(nn.Module):
 
     Fully connected for a `shape` of (outputs, inputs), a convolution for (outputs, inputs, k, k), outside of whose images x is
     0. The radius r of r − Σ … is the shift of the batch normalisation that follows. Computed as −Σ a²x² + 2 Σ a²c x − Σ a²c²,
-    two maps instead of an unfolding, in float32 whatever autocast says: the terms cancel.
+    one map of x and x² instead of an unfolding, in float32 whatever autocast says: the terms cancel.
     """
 
     def __init__(self, shape: tuple[int, ...], padding: int = 0) -> None:
@@ -161,7 +161,8 @@ class Elliptical(nn.Module):
             weighted = squares * self.centre
             constant = (weighted * self.centre).flatten(1).sum(1)
             x = x.float()
-            return _linear_map(x, 2 * weighted, self.padding, -constant) - _linear_map(x.square(), squares, self.padding)
+            both = torch.cat([x, x.square()], 1)
+            return _linear_map(both, torch.cat([2 * weighted, -squares], 1), self.padding, -constant)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.scale.shape)}, padding={self.padding}"
