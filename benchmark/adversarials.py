@@ -27,6 +27,8 @@ from robustboard.benchmark.protocols import Protocol
 
 FILE_NORMS: tuple[Norm, ...] = ("linf", "l2")
 """A file's candidates are judged under both."""
+FILE = "file"
+"""Whose code a file's candidates are of, as far as a record can tell."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def plan_adversarials(given: Adversarials, norm: Norm, protocol: Protocol, data_
     def bind(head: Head) -> BoundAttack:
         return attack
 
-    return PlannedAttack(name, 1, parameters, threat, covered, bind, implementation="file")
+    return PlannedAttack(name, 1, parameters, threat, covered, bind, implementation=FILE)
 
 
 def file_attack(given: Adversarials, norm: Norm) -> str:

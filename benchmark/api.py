@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from robustboard.attacks.attack import check_batch
@@ -15,15 +17,20 @@ from robustboard.benchmark.assembly import assemble
 from robustboard.benchmark.cascade import fooled_already
 from robustboard.benchmark.cells import Cell, build, chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import Dataset
+from robustboard.benchmark.diagnose import checks
+from robustboard.benchmark.diagnose.examination import EXAMPLES, Examination
 from robustboard.benchmark.environment import choose_device
-from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.errors import DoubtWarning, InputError
 from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples, make_sizer
-from robustboard.benchmark.judge import look_clean, prepared
-from robustboard.benchmark.protocols import DatasetPlan, load_protocol
+from robustboard.benchmark.judge import Clean, look_clean, prepared
+from robustboard.benchmark.protocols import DatasetPlan, Protocol, load_protocol
 from robustboard.benchmark.records import CellResult
+from robustboard.benchmark.report.board import marks
 from robustboard.benchmark.subjects import Subject
 from robustboard.models.recipe import Head
 
+QUICK = (1, 5, 6)
+"""The checks of `robustboard diagnose` that cost a few passes: gradients that are zero or not there, answers that change."""
 _BY_SHAPE: dict[tuple[int, ...], str] = {(1, 8, 8): "digits", (1, 28, 28): "mnist", (3, 32, 32): "cifar10"}
 
 
@@ -45,8 +52,9 @@ def evaluate(
     Images (N, C, H, W) float in [0, 1], labels (N,) integers, the model returns logits (N, K). The strengths are those of
     `protocol` for the data set whose images have this shape; for other shapes, or other radii, give `budgets` with the keys
     "linf" (L∞ radius), "l2" (L2 radius) and "gamma" (share of features). `attacks` None takes the protocol's. The model's
-    modes, gradients and parameters are left as they were. Raises `InputError` (or its `ModelFaultError`) for what cannot be
-    evaluated.
+    modes, gradients and parameters are left as they were. Warns, by `DoubtWarning`, of numbers that are not to be believed:
+    attacks that failed, outputs that are no logits, gradients that are zero, answers that change from call to call. Raises
+    `InputError` (or its `ModelFaultError`) for what cannot be evaluated.
     """
     try:
         check_batch(images, labels)
@@ -85,7 +93,21 @@ def evaluate(
             waiting = sorted(set(range(len(labels))) - {example.index for example in taken_over})
             batches = list(evaluate_examples(task, waiting, make_sizer(batch_size, where)))
             results[name] = assemble(cell, clean, [BatchRecord(taken_over), *batches], str(where), started, joined)
+        doubts = [*marks(results), *_failed_checks(network, clean, data_set, chosen, where)] if results else []
+    if doubts:
+        warnings.warn(f"these numbers are not to be believed: {'; '.join(doubts)}", DoubtWarning, stacklevel=2)
     return results
+
+
+def _failed_checks(network: nn.Module, clean: Clean, data_set: Dataset, protocol: Protocol, where: torch.device) -> list[str]:
+    """What the quick checks find on the first few dozen examples, a sentence each."""
+    indices = range(min(EXAMPLES, len(data_set.labels)))
+    few = data_set.select(indices)
+    few = replace(few, images=few.images.to(where), labels=few.labels.to(where))
+    seen = replace(clean, correct=clean.correct[: len(indices)], confidence=clean.confidence[: len(indices)])
+    examination = Examination(network, seen, few, indices, protocol)
+    found = [checks.observe(check, examination) for check in checks.CHECKS if check.number in QUICK]
+    return [f"check {finding.number}: {finding.reason}" for finding in found if finding.verdict == "fail"]
 
 
 def _plan(

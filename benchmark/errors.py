@@ -22,6 +22,10 @@ class ModelFaultError(InputError):
     """A model cannot be evaluated: it raises, or answers with the wrong shape or with values that are not finite."""
 
 
+class DoubtWarning(UserWarning):
+    """The numbers that come back are not to be believed as they are; the message says why."""
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """', did you mean …?' when something known is close to `word`, else nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -78,6 +78,9 @@ class CountedModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits = call_in_parts(self.network, images) if self.filled else self.network(images)
+        if isinstance(logits, Tensor) and logits.is_floating_point():
+            # A network in float64 or bfloat16 is judged in float32, too: attacks keep their numbers in one format.
+            logits = logits.float()
         self.forwards += len(images)
         if logits.requires_grad:
             logits.register_hook(self._count)

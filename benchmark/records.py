@@ -259,3 +259,5 @@ class Manifest:
     """data set -> model -> attacks that some run asked for."""
     not_run: list[NotRun]
     """Rows that could not be run."""
+    attacks: list[str] = Field(default_factory=list)
+    """The protocol's own, of which a run may ask for fewer; empty in older files."""

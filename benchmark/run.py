@@ -227,7 +227,8 @@ def _write_plan(request: Request, names: Sequence[str]) -> None:
         wanted = dict.fromkeys([*attacks, *names, *from_files])
         planned[subject.dataset][subject.name] = _in_order(wanted, request.protocol.attacks)
     block = ProtocolBlock(request.protocol.name, request.protocol.version)
-    write_manifest(Manifest(block, request.protocol.title, planned, list(old.not_run) if old else []), request.folder)
+    not_run, own = list(old.not_run) if old else [], list(request.protocol.attacks)
+    write_manifest(Manifest(block, request.protocol.title, planned, not_run, own), request.folder)
     write_schema(request.folder)
 
 

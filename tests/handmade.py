@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -191,6 +191,23 @@ def make_diagnosis(
         findings=found,
         environment=replace(make_cell().environment, finished=finished),
     )
+
+
+def diagnosed(cells: Iterable[CellResult]) -> list[Diagnosis]:
+    """For every model of the cells a diagnosis that found nothing."""
+    blocks = {(cell.protocol.name, cell.protocol.version, cell.dataset.name, cell.model) for cell in cells}
+    return [
+        make_diagnosis(
+            model.name,
+            weights=model.weights_sha256,
+            source=model.source,
+            code=model.code,
+            protocol=protocol,
+            version=version,
+            dataset=dataset,
+        )
+        for protocol, version, dataset, model in blocks
+    ]
 
 
 def make_manifest(

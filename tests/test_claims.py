@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from handmade import make_cell
+from handmade import diagnosed, make_cell
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report import ablation, claims
 from robustboard.benchmark.report.board import Board, make_boards
@@ -31,7 +31,7 @@ def shortest(model: str, distances: list[float], parameters: int = 1000) -> Cell
 
 
 def board(*cells: CellResult) -> list[Board]:
-    return make_boards(cells, [])
+    return make_boards(cells, [], [], diagnosed(cells))
 
 
 def answers(boards: list[Board]) -> list[str]:

@@ -12,7 +12,7 @@ from robustboard.benchmark.diagnose.record import CHECKS, Diagnosis, file_of, wr
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.compare.sides import read_sides
-from robustboard.benchmark.report.diagnoses import INFORMING
+from robustboard.benchmark.report.diagnoses import INFORMING, NOT_DIAGNOSED
 from robustboard.benchmark.report.publish import publish
 from robustboard.benchmark.report.tables import render
 from robustboard.benchmark.results import write_cell
@@ -65,6 +65,13 @@ def test_a_diagnosis_of_something_else_is_not_shown_and_the_row_says_so(diagnosi
     assert row.marks == (f"its diagnosis {why} and is not shown: diagnose it again",)
     # The number itself is what it was.
     assert not row.is_suspect
+
+
+def test_a_model_that_nobody_diagnosed_says_so_and_keeps_its_place() -> None:
+    cells = [make_cell("strong", fooled=FEW), make_cell("weak", fooled=MANY)]
+    strong, weak = board(cells, make_diagnosis("weak")).rows
+    assert (strong.model, strong.marks, strong.sign, strong.is_suspect) == ("strong", (NOT_DIAGNOSED,), "△", False)
+    assert (weak.model, weak.marks, weak.sign) == ("weak", (), "")
 
 
 def test_cells_that_came_later_leave_a_diagnosis_standing() -> None:
@@ -130,7 +137,7 @@ def test_a_comparison_of_folders_carries_each_folders_own_flags(tmp_path: Path) 
     save(tmp_path / "second", "a", None, fooled=MANY)
     sides = read_sides(str(tmp_path / "first"), str(tmp_path / "second"), tmp_path)
     assert sides.marks_a == (f"digits/a: check 7: {SEEN}",)
-    assert sides.marks_b == ()
+    assert sides.marks_b == (f"digits/a: {NOT_DIAGNOSED}",)
 
 
 def test_hostile_words_in_a_diagnosis_stay_words(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from handmade import make_cell, make_manifest
+from handmade import diagnosed, make_cell, make_manifest
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.ranks.intervals import Ranking, columns, main_column, rank, rank_rows, rank_text
@@ -40,7 +40,7 @@ def cell(model: str, robust: int, attack: str = "bim", n: int = N, **changes: ob
 
 def one_board(*cells: CellResult, missing: tuple[str, ...] = ()) -> Board:
     planned = {each.model.name: ["bim", *missing] for each in cells}
-    (board,) = make_boards(cells, [make_manifest({"digits": planned})] if missing else [])
+    (board,) = make_boards(cells, [make_manifest({"digits": planned})] if missing else [], [], diagnosed(cells))
     return board
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from handmade import make_cell, make_manifest, with_outcome
+from handmade import diagnosed, make_cell, make_manifest, with_outcome
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
@@ -26,7 +26,7 @@ def fooled(*positions: int, n: int = 20) -> list[int]:
 
 
 def one_board(cells: list[CellResult], *manifests: Manifest) -> Board:
-    boards = make_boards(cells, manifests)
+    boards = make_boards(cells, manifests, [], diagnosed(cells))
     assert len(boards) == 1
     return boards[0]
 
@@ -35,7 +35,7 @@ def one_board(cells: list[CellResult], *manifests: Manifest) -> Board:
 def test_a_terminal_table_keeps_to_the_width_and_loses_no_column(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     names = ["fgsm", "bim", "cw", "spsa", "jsma", "max_confidence"]
-    text = render(make_boards([make_cell(attack=name) for name in names], []), "terminal")
+    text = render([one_board([make_cell(attack=name) for name in names])], "terminal")
     _, rest = text.split("\n", 1)
     assert all(len(line) <= width for line in rest.splitlines())
     headers = [line.split() for line in rest.splitlines() if line.startswith("model ")]
@@ -169,6 +169,15 @@ def test_a_cell_of_other_code_is_not_shown() -> None:
     (row,) = one_board([older, newer]).rows
     assert set(row.cells) == {"fgsm"}
     assert row.marks == ("bim was run on other code and is not shown: run it again",)
+
+
+def test_attacks_of_the_protocol_that_nobody_asked_for_are_told() -> None:
+    manifest = replace(make_manifest({"digits": {"relu": ["bim"]}}), attacks=["fgsm", "bim", "worst_case"])
+    (row,) = one_board([make_cell()], manifest).rows
+    assert row.unasked == ("fgsm", "worst_case")
+    assert row.told() == [("△", "not asked for, of its protocol: fgsm, worst_case")]
+    (whole,) = one_board([make_cell()], replace(manifest, attacks=["bim"])).rows
+    assert (whole.unasked, whole.sign) == ((), "")
 
 
 @styles

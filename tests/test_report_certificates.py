@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from handmade import make_cell, make_certificate
+from handmade import diagnosed, make_cell, make_certificate
 from robustboard.benchmark.certify import record
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import make_boards
+from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.publish import publish
 from robustboard.benchmark.report.tables import render
 from robustboard.benchmark.results import CERTIFICATE_FILES, read_folder, write_cell
@@ -19,8 +19,12 @@ from robustboard.benchmark.statistics import wilson
 NONE, FIVE = (0,) * 20, (1,) * 5 + (0,) * 15
 
 
+def boards(cells: list[CellResult], certificates: list[record.CertifiedResult]) -> list[Board]:
+    return make_boards(cells, [], certificates, diagnosed(cells))
+
+
 def marks(cells: list[CellResult], *certificates: record.CertifiedResult) -> tuple[str, ...]:
-    (board,) = make_boards(cells, [], certificates)
+    (board,) = boards(cells, certificates)
     return board.rows[0].marks
 
 
@@ -30,7 +34,7 @@ def header(text: str) -> list[str]:
 
 def test_the_lower_bound_stands_beside_the_upper_with_its_interval() -> None:
     cells = [make_cell("relu", fooled=NONE), make_cell("relog", fooled=NONE)]
-    text = render(make_boards(cells, [], [make_certificate("relu")]), "markdown")
+    text = render(boards(cells, [make_certificate("relu")]), "markdown")
     columns = header(text)
     assert columns.index("certified L∞") == columns.index("worst L∞") + 1
     low, high = wilson(5, 20)
@@ -41,7 +45,7 @@ def test_the_lower_bound_stands_beside_the_upper_with_its_interval() -> None:
 
 
 def test_a_board_without_certificates_has_no_such_column() -> None:
-    text = render(make_boards([make_cell()], []), "markdown")
+    text = render(boards([make_cell()], []), "markdown")
     assert "certified" not in text
 
 
@@ -52,7 +56,7 @@ def test_only_an_exact_answer_without_a_gap_is_an_equality() -> None:
         (make_certificate(verdicts=[*decided[:-1], "undecided"], method="exact"), "≥ 60.0"),
         (make_certificate(verdicts=decided), "≥ 60.0"),
     ):
-        assert sign in render(make_boards([make_cell(fooled=NONE)], [], [certificate]), "terminal")
+        assert sign in render(boards([make_cell(fooled=NONE)], [certificate]), "terminal")
 
 
 @pytest.mark.parametrize("attack", ["bim", "spsa", "max_confidence"])
@@ -60,7 +64,7 @@ def test_an_attack_that_fools_what_is_proved_robust_is_a_contradiction(attack: s
     cell = make_cell(attack=attack, fooled=(0, 0, 0, 1, 1, 1, *NONE[6:]))
     (mark,) = marks([cell], make_certificate())
     assert mark.startswith(f"contradiction: {attack} fooled example 3 and 1 more, which crown proves robust within L∞ 0.2")
-    text = render(make_boards([cell], [], [make_certificate()]), "markdown")
+    text = render(boards([cell], [make_certificate()]), "markdown")
     assert f"▲ relu: contradiction: {attack} fooled example 3" in text
 
 
@@ -92,7 +96,7 @@ def test_a_certificate_of_something_else_is_not_shown_and_the_row_says_so(
     certificate: record.CertifiedResult, reason: str
 ) -> None:
     # Every example is fooled: were it compared, it would be a contradiction.
-    (board,) = make_boards([make_cell(fooled=(1,) * 20)], [], [certificate])
+    (board,) = boards([make_cell(fooled=(1,) * 20)], [certificate])
     assert board.rows[0].certificate is None
     (mark,) = board.rows[0].marks
     assert mark == f"its certificate by crown is {reason} and is not shown: certify it again"
@@ -101,21 +105,21 @@ def test_a_certificate_of_something_else_is_not_shown_and_the_row_says_so(
 def test_a_certificate_outlives_the_protocols_versions() -> None:
     # What it proves rests on weights, examples and radius alone.
     older = make_certificate(version=2)
-    (board,) = make_boards([make_cell(fooled=NONE)], [], [older])
+    (board,) = boards([make_cell(fooled=NONE)], [older])
     assert board.rows[0].certificate == older
     assert board.rows[0].marks == ()
 
 
 def test_of_two_certificates_the_stronger_is_shown() -> None:
     strong = make_certificate(verdicts=["robust"] * 9 + ["fooled"] * 11, method="exact")
-    (board,) = make_boards([make_cell(fooled=NONE)], [], [make_certificate(), strong])
+    (board,) = boards([make_cell(fooled=NONE)], [make_certificate(), strong])
     assert board.rows[0].certificate == strong
 
 
 def test_a_certificate_without_attacks_is_said() -> None:
-    text = render(make_boards([make_cell("relu")], [], [make_certificate("other")]), "markdown")
+    text = render(boards([make_cell("relu")], [make_certificate("other")]), "markdown")
     assert "not run: other: certified, but no attack's result is here" in text
-    assert "not run: relu: certified" in render(make_boards([], [], [make_certificate()]), "markdown")
+    assert "not run: relu: certified" in render(boards([], [make_certificate()]), "markdown")
 
 
 def test_certificates_are_no_cells_and_are_found_by_the_report(tmp_path: Path) -> None:

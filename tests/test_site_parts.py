@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handmade import make_cell, make_manifest
+from handmade import diagnosed, make_cell, make_manifest
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.compare.differences import compare_sides
@@ -28,7 +28,7 @@ from sited import HOSTILE, cells_of, outcome
 
 
 def board(*cells: object, **more: object) -> Board:
-    (found,) = make_boards(cells, [], **more)  # type: ignore[arg-type]
+    (found,) = make_boards(cells, [], **{"diagnoses": diagnosed(cells), **more})  # type: ignore[arg-type]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +15,7 @@ from robustboard.benchmark.certify.run import CertifyRequest, certify, sentence
 from robustboard.benchmark.commands.folders import leaderboards
 from robustboard.benchmark.commands.troubles import say_left_alone
 from robustboard.benchmark.datasets import DATASETS, check_dataset_name
+from robustboard.benchmark.diagnose.run import DiagnoseRequest, diagnose
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.options import (
     HEAD,
@@ -25,7 +27,7 @@ from robustboard.benchmark.options import (
     words,
 )
 from robustboard.benchmark.report.publish import publish
-from robustboard.benchmark.run import Request, run
+from robustboard.benchmark.run import Request, Summary, run
 
 
 @click.command("run")
@@ -64,6 +66,13 @@ from robustboard.benchmark.run import Request, run
     help="Folder for the results, one folder a protocol inside; default: leaderboards/ of the checkout.",
 )
 @click.option("--keep-adversarials", is_flag=True, help="Store what fooled the model beside each cell, for robustboard verify.")
+@click.option(
+    "--diagnose/--no-diagnose",
+    "diagnosed",
+    default=True,
+    show_default=True,
+    help="Afterwards put the 23 checks of robustboard diagnose to each model; a shard leaves that to you.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 def run_command(
     protocol_name: str,
@@ -83,6 +92,7 @@ def run_command(
     data: Path | None,
     out: Path | None,
     keep_adversarials: bool,
+    diagnosed: bool,
     quiet: bool,
 ) -> None:
     """Attack models and write one JSON file a cell; finished cells are kept, unfinished ones go on where they stopped."""
@@ -106,10 +116,24 @@ def run_command(
         keep_adversarials=keep_adversarials,
     )
     summary = run(request)
+    if diagnosed and request.shard[1] == 1:
+        _diagnose_what_ran(request, summary)
     published = publish([request.folder], "terminal", request.folder / "tables.md")
     say_left_alone(published.troubles)
     print(published.text)
     print(f"{summary.evaluated} cells finished, {summary.reused} kept as they were; results in {request.folder}")
+
+
+def _diagnose_what_ran(request: Request, summary: Summary) -> None:
+    """The checks on every model that has cells; a model that cannot be looked at keeps its numbers, marked as not diagnosed."""
+    gone = {(row.dataset, row.model) for row in summary.not_run}
+    there = [subject for subject in request.subjects if not gone & {(subject.dataset, subject.name), (subject.dataset, "")}]
+    if not there:
+        return
+    try:
+        diagnose(DiagnoseRequest(request.protocol, there, request.out, request.data, request.quiet))
+    except InputError as trouble:
+        print(f"not diagnosed: {trouble}", file=sys.stderr)
 
 
 @click.command("certify")

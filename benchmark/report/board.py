@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from robustboard.attacks.libraries.library import all_cards
+from robustboard.benchmark.adversarials import FILE
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import CLASSES
@@ -48,6 +49,8 @@ class Row:
     marks: tuple[str, ...] = ()
     certificate: CertifiedResult | None = None
     informing: tuple[str, ...] = ()
+    unasked: tuple[str, ...] = ()
+    """The protocol's attacks that no run was asked for."""
 
     @property
     def is_doubted(self) -> bool:
@@ -90,8 +93,10 @@ class Row:
         return worst_case(cells) if cells else None
 
     def of_norm(self, norm: str) -> list[CellResult]:
-        """The cells of the row's attacks of a norm, the cascade's among them."""
-        return [cell for cell in self.cells.values() if cell.attack.norm == norm]
+        """The cells of the row's attacks of a norm, the cascade's among them; none where only files of candidates were judged:
+        what somebody's file did not fool nobody attacked."""
+        found = [cell for cell in self.cells.values() if cell.attack.norm == norm]
+        return found if any(cell.attack.implementation != FILE for cell in found) else []
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ def _make_board(
     proofs = {name: [proof for proof in certificates if proof.model.name == name] for name in current}
     looks = {name: of_model(diagnoses, protocol, dataset, name) for name in current}
     rows = [
-        _make_row(name, shown, planned.get(name, attacks), stale, proofs[name], looks[name])
+        _make_row(name, shown, planned.get(name, attacks), manifest.attacks if manifest else (), stale, proofs[name], looks[name])
         for name, (shown, stale) in current.items()
     ]
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
@@ -273,15 +278,18 @@ def _make_row(
     model: str,
     cells: Mapping[str, CellResult],
     planned: Sequence[str],
+    of_protocol: Sequence[str],
     stale: Sequence[str],
     certificates: Sequence[CertifiedResult],
     diagnoses: Sequence[Diagnosis],
 ) -> Row:
     missing = tuple(name for name in planned if name not in cells)
+    unasked = tuple(name for name in of_protocol if name not in planned and name not in cells)
     certificate, troubles = checked(certificates, list(cells.values()))
     flags = flags_of(diagnoses, cells)
-    found = (*marks(cells), *stale, *troubles, *flags.doubts, *flags.informs)
-    return Row(model, cells, missing, found, certificate, flags.informs)
+    informs = (*flags.informs, *([f"not asked for, of its protocol: {', '.join(unasked)}"] if unasked else []))
+    found = (*marks(cells), *stale, *troubles, *flags.doubts, *informs)
+    return Row(model, cells, missing, found, certificate, informs, unasked)
 
 
 def marks(cells: Mapping[str, CellResult]) -> list[str]:

@@ -23,6 +23,9 @@ answer is not the same twice (5, 12, 14, 21), an attack broke a rule (18). Of th
 """
 
 
+NOT_DIAGNOSED = "not diagnosed: whether its attacks had a chance is not known (robustboard diagnose)"
+
+
 @dataclass(frozen=True)
 class Flags:
     """A row's marks from its diagnosis: those that put it in doubt and those that only inform."""
@@ -33,11 +36,13 @@ class Flags:
 
 def flags_of(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) -> Flags:
     """The failed checks of one model's newest diagnosis that speaks of the same weights, code and cells as the row's; of any
-    other diagnosis only that it is not shown, and why. A check that warns is for the diagnosis' own table: one example in a
-    thousand is no reason to mark a row."""
+    other diagnosis only that it is not shown, and why; without one, that there is none. A check that warns is for the
+    diagnosis' own table: one example in a thousand is no reason to mark a row."""
     newest = shown(diagnoses, cells)
     if newest is None:
         differences = dict.fromkeys(_difference(diagnosis, cells) for diagnosis in diagnoses)
+        if not differences:
+            return Flags(informs=(NOT_DIAGNOSED,))
         return Flags(informs=tuple(f"its diagnosis {why} and is not shown: diagnose it again" for why in differences))
     failed = [finding for finding in newest.findings if finding.verdict == "fail"]
     told = [(finding.number, f"check {finding.number}: {finding.reason}") for finding in failed if not _is_said(finding, cells)]

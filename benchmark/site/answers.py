@@ -35,7 +35,7 @@ class Suspect:
 class Answers:
     """The norm of the main column and its budget, the leader by the accuracies (None where nothing is ranked) and n; `next`: the
     best of those that a test puts behind the leader, `behind`: how many these are; those `tied` with it; the rows that
-    are not ranked; and how many rows there are."""
+    are not ranked; how many of the others carry a mark that only informs; and how many rows there are."""
 
     norm: str
     budget: str
@@ -45,6 +45,7 @@ class Answers:
     next: Standing | None
     behind: int
     suspects: tuple[Suspect, ...]
+    informed: int
     rows: int
 
 
@@ -70,6 +71,7 @@ def answers(board: Board) -> Answers | None:
         next=_standing(behind[0], norm) if behind else None,
         behind=len(behind),
         suspects=_suspects([row for row in board.rows if row.model not in ranking.n], norm, above),
+        informed=sum(row.sign == "△" for row in board.rows),
         rows=len(board.rows),
     )
 

@@ -1,0 +1,144 @@
+"""No false "robust" without a word beside it: a run diagnoses what it attacked, `evaluate` warns, a file alone proves nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import robustboard
+from conftest import Command
+from handmade import diagnosed, make_cell
+from robustboard.benchmark.adversarials import FILE
+from robustboard.benchmark.datasets import load_dataset
+from robustboard.benchmark.errors import DoubtWarning
+from robustboard.benchmark.report.board import make_boards
+from robustboard.models.registry import load_model
+
+OWN = """
+from robustboard.models.registry import load_model
+from torch import nn
+
+class Quantised(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = load_model("digits/relu")
+
+    def forward(self, images):
+        return self.network((4 * images).round() / 4)
+
+def quantised():
+    return Quantised()
+"""
+SMALL = ("--dataset", "digits", "--n", "8", "--attacks", "fgsm,bim", "--device", "cpu")
+
+
+class Around(nn.Module):
+    """The registry's digits network with something done to what it reads, or to what it says."""
+
+    def __init__(self, before: Callable[[Tensor], Tensor] = lambda x: x, after: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        super().__init__()
+        self.network, self.before, self.after = load_model("digits/relu"), before, after
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.after(self.network(self.before(images)))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_a_model_that_hides_its_gradients_is_marked_by_the_run_itself(command: Command, tmp_path: Path, own: Path) -> None:
+    code, said, _ = command("run", *SMALL, "--model", f"{own}:quantised", "--out", tmp_path)
+    assert code == 0
+    assert "own.quantised ▲" in said
+    assert "check 1: input gradients that are all zero" in said
+
+
+@pytest.mark.parametrize("words", [("--no-diagnose",), ("--shard", "0/2")])
+def test_a_run_that_does_not_diagnose_says_so_in_every_row(command: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+    model = ("--models", "relu", "--out", tmp_path)
+    assert command("run", *SMALL, *model, *words)[0] == 0
+    code, said, _ = command("run", *SMALL, *model, "--no-diagnose")
+    assert code == 0
+    assert "relu △" in said
+    assert "△ relu: not diagnosed" in said
+    # The same cells, looked at.
+    code, said, _ = command("run", *SMALL, *model)
+    assert code == 0
+    assert "not diagnosed" not in said
+
+
+def test_a_run_of_fewer_attacks_than_its_protocol_has_says_which(command: Command, tmp_path: Path) -> None:
+    code, said, _ = command("run", *SMALL, "--models", "relu", "--out", tmp_path)
+    assert code == 0
+    (told,) = (line for line in said.splitlines() if "not asked for" in line)
+    assert "△ relu: not asked for, of its protocol: cw, spsa, jsma, max_confidence, worst_case, worst_case_l2" in told
+
+
+def evaluate(model: nn.Module) -> list[str]:
+    """The warnings of an evaluation, and whether BIM's number is a false one is for the caller to know."""
+    data = load_dataset("digits", "test").select(range(24))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        robustboard.evaluate(model, data.images, data.labels, ["bim"], device="cpu")
+    return [str(each.message) for each in caught if each.category is DoubtWarning]
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (Around(after=lambda x: x.detach()), "bim failed on"),
+        (Around(before=lambda x: (4 * x).round() / 4), "check 1: input gradients that are all zero"),
+        (Around(before=lambda x: x + 0.2 * torch.randn_like(x)), "check 5: the model answers the same images differently"),
+        (Around(after=lambda x: x.softmax(1)), "outputs are probabilities"),
+    ],
+)
+def test_evaluate_warns_of_numbers_that_are_not_to_be_believed(model: nn.Module, why: str) -> None:
+    (said,) = evaluate(model)
+    assert why in said
+
+
+@pytest.mark.parametrize("after", [lambda x: x, lambda x: x.double(), lambda x: x.bfloat16()])
+def test_an_honest_model_in_any_floating_format_is_attacked_and_nothing_is_said(after: Callable[[Tensor], Tensor]) -> None:
+    data = load_dataset("digits", "test").select(range(24))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results = robustboard.evaluate(Around(after=after), data.images, data.labels, ["bim", "cw", "jsma"], device="cpu")
+    assert all(result.outcome.n_attack_failures == 0 for result in results.values())
+    assert results["bim"].outcome.robust_accuracy <= 0.1
+
+
+def test_a_file_of_candidates_alone_makes_no_worst_case() -> None:
+    cell = make_cell("a", "fgsm", fooled=(0,) * 20)
+    theirs = replace(cell, attack=replace(cell.attack, name="adversarials_theirs", implementation=FILE))
+    (row,) = make_boards([theirs], [], [], diagnosed([theirs]))[0].rows
+    assert row.worst_case("linf") is None
+    attacked = make_cell("a", "bim")
+    (row,) = make_boards([theirs, attacked], [], [], diagnosed([attacked]))[0].rows
+    worst = row.worst_case("linf")
+    assert worst is not None
+    assert worst.attacks == ("adversarials_theirs", "bim")
+
+
+def test_candidates_beyond_the_budget_earn_no_worst_case(command: Command, tmp_path: Path) -> None:
+    data = load_dataset("digits", "test").select(range(4))
+    noise = np.random.default_rng(0).random(cast(tuple[int, ...], tuple(data.images.shape)), dtype=np.float32)
+    np.savez(tmp_path / "noise.npz", images=noise, indices=np.arange(4))
+    words = ("--models", "relu-fast_at", "--adversarials", tmp_path / "noise.npz", "--out", tmp_path)
+    assert command("run", *SMALL, *words)[0] == 0
+    _, said, _ = command("report", tmp_path / "standard@8", "--format", "csv")
+    header, *lines = said.splitlines()
+    at = header.split(",").index("worst_case")
+    (l2,) = (line for line in lines if ",adversarials_noise_l2," in line)
+    assert l2.split(",")[at] == ""
