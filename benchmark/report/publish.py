@@ -33,9 +33,8 @@ def publish(
     folders: Sequence[Path], style: str, write: Path | None = None, into: Sequence[Path] = (), known: Sequence[Path] = ()
 ) -> Published:
     """Render everything readable below `folders` in a style of `STYLES`; `write` receives the style of its suffix, `into`
-    Markdown. Grades of the attacks' implementations
-    that are kept beside the results are named under the tables; distances of the cells below `known` are among those that
-    optimality is told against.
+    Markdown. Grades of the attacks' implementations, those kept beside the results or else the package's, are named under the
+    tables; distances of the cells below `known` are among those that optimality is told against.
 
     Raises `InputError` when there is nothing to report.
     """
