@@ -56,8 +56,13 @@ def publish(
 
 
 def style_of(path: Path, style: str) -> str:
-    """The style of a file by its suffix; one that tells none gets `style`, or Markdown instead of a terminal's."""
-    return _SUFFIXES.get(path.suffix.lower(), "markdown" if style == "terminal" else style)
+    """The style of a file by its suffix; one without a suffix gets `style`, or Markdown instead of a terminal's. Raises
+    `InputError` for any other suffix."""
+    if not path.suffix:
+        return "markdown" if style == "terminal" else style
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path} has a suffix that tells no style: name a file that ends in {', '.join(_SUFFIXES)}")
+    return _SUFFIXES[path.suffix.lower()]
 
 
 def _rendered(boards: Sequence[Board], style: str, grades: Sequence[Grade], known: Sequence[CellResult]) -> str:
