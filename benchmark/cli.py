@@ -1,5 +1,5 @@
 """The command line: what its commands share. Exit codes: 0 done, 1 results that are not what they say, or worse than `compare`
-was to allow, 2 bad input, 130 interrupted."""
+was to allow, 2 bad input or nothing that could be verified, 130 interrupted."""
 
 from __future__ import annotations
 

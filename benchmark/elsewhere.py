@@ -32,7 +32,7 @@ def require(distribution: str, reference: str, extra: str) -> None:
     """Raise `InputError` unless a package that is an extra of this one is installed."""
     # torchattacks carries a stump of robustbench along: only the installed distribution counts.
     if version_of(distribution) == "absent":
-        raise InputError(f"--model {reference!r} needs the package {distribution}: pip install 'robustboard[{extra}]'")
+        raise InputError(f"--model {reference!r} needs the package {distribution}: pip install -e '.[{extra}]' in the checkout")
 
 
 class Normalised(nn.Module):
@@ -98,12 +98,18 @@ def torchvision_network(reference: str) -> nn.Module:
     return ThreeChannels(filled(_torchvision_skeleton(name), Path(file)))
 
 
-def _torchvision_skeleton(name: str) -> nn.Module:
+def torchvision_models(name: str) -> ModuleType:
+    """torchvision.models. Raises `InputError`, with the nearest name, where it has no classifier `name`."""
     importlib.import_module("robustboard.torchvision_compatibility")
     models = importlib.import_module("torchvision.models")
-    if name not in models.list_models(module=models):
-        raise InputError(f"torchvision has no classifier {name!r}{suggest(name, models.list_models(module=models))}")
-    network: nn.Module = models.get_model(name, weights=None, num_classes=CLASSES)
+    known = models.list_models(module=models)
+    if name not in known:
+        raise InputError(f"torchvision has no classifier {name!r}{suggest(name, known)}")
+    return models
+
+
+def _torchvision_skeleton(name: str) -> nn.Module:
+    network: nn.Module = torchvision_models(name).get_model(name, weights=None, num_classes=CLASSES)
     return network
 
 

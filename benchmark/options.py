@@ -67,8 +67,9 @@ def checked_device(name: str) -> str:
         if name != "auto":
             torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as trouble:
-        known = ("auto", "cpu", "cuda")
-        raise InputError(f"there is no device {name!r} here{suggest(name, known)} ({str(trouble).splitlines()[0]})") from trouble
+        here = ["auto", "cpu", *(f"cuda:{at}" for at in range(torch.cuda.device_count()))]
+        meant = "" if name.partition(":")[0] == "cuda" else suggest(name, [*here, "cuda"])
+        raise InputError(f"there is no device {name!r} here{meant}; there are {', '.join(here)}") from trouble
     return name
 
 

@@ -14,17 +14,18 @@ LINE_EVERY_S = 15.0
 
 class Progress:
     """One bar over cells with a time to the end, one inside the cell. Without a terminal a line a finished cell, and one
-    now and then inside a long one. `counted` says what becomes of the examples, or whatever is done, that are counted."""
+    now and then inside a long one. `unit` is what a cell is done by, `counted` what is told of those that are counted."""
 
-    def __init__(self, cells: int, quiet: bool = False, counted: str = "fooled") -> None:
+    def __init__(self, cells: int, quiet: bool = False, counted: str = "fooled", unit: str = "examples") -> None:
         self._cells = cells
         self._finished = 0
         self._quiet = quiet
         self._counted = counted
+        self._unit = unit
         self._terminal = sys.stderr.isatty() and not quiet
         self._outer: tqdm[Any] | None = None
         self._inner: tqdm[Any] | None = None
-        self._title, self._total, self._done, self._fooled = "", 0, 0, 0
+        self._title, self._total, self._done, self._count = "", 0, 0, 0
         self._said = time.monotonic()
         self._started = time.monotonic()
 
@@ -38,22 +39,22 @@ class Progress:
             if bar is not None:
                 bar.close()
 
-    def begin(self, attack: str, model: str, total: int, done: int, fooled: int) -> None:
-        """A cell starts, perhaps with examples that an earlier run finished."""
-        self._title, self._total, self._done, self._fooled = f"{attack}  {model}", total, done, fooled
+    def begin(self, attack: str, model: str, total: int, done: int, count: int) -> None:
+        """A cell starts, perhaps with examples that an earlier run finished, `count` of them to be counted."""
+        self._title, self._total, self._done, self._count = f"{attack}  {model}", total, done, count
         self._said = time.monotonic()
         if self._terminal:
-            self._inner = tqdm(total=total, initial=done, desc=self._title, unit="ex", position=1, leave=False)
+            self._inner = tqdm(total=total, initial=done, desc=self._title, unit=f" {self._unit}", position=1, leave=False)
 
-    def advance(self, done: int, fooled: int) -> None:
-        """A batch of the cell is finished."""
+    def advance(self, done: int, count: int) -> None:
+        """A batch of the cell is finished, `count` of it to be counted."""
         self._done += done
-        self._fooled += fooled
+        self._count += count
         if self._inner is not None:
             self._inner.set_postfix_str(self._share(), refresh=False)
             self._inner.update(done)
         elif time.monotonic() - self._said > LINE_EVERY_S:
-            self._line(f"{self._title}  {self._done}/{self._total} done, {self._share()}")
+            self._line(f"{self._title}  {self._so_far()}")
 
     def end(self) -> None:
         """The cell is finished."""
@@ -63,8 +64,7 @@ class Progress:
             self._inner = None
         else:
             self._line(
-                f"[{self._finished}/{self._cells}] {self._title}  {self._done}/{self._total} done, {self._share()}"
-                f"  ({time.monotonic() - self._started:.0f} s)"
+                f"[{self._finished}/{self._cells}] {self._title}  {self._so_far()}  ({time.monotonic() - self._started:.0f} s)"
             )
 
     def skip(self) -> None:
@@ -79,8 +79,11 @@ class Progress:
             return
         tqdm.write(text, file=sys.stderr)
 
+    def _so_far(self) -> str:
+        return f"{self._done}/{self._total} {self._unit} done, {self._share()}"
+
     def _share(self) -> str:
-        return f"{self._fooled / max(1, self._done):.1%} {self._counted}"
+        return f"{self._count / max(1, self._done):.1%} of them {self._counted}"
 
     def _line(self, text: str) -> None:
         self._said = time.monotonic()

@@ -214,7 +214,8 @@ def _run_cell(
 
 
 def _fooled(batches: Sequence[BatchRecord]) -> int:
-    return sum(example.fooled for batch in batches for example in batch.examples)
+    """How many an attack brought down: an example that is wrong from the start is none, whatever became of its confidence."""
+    return sum(example.fooled and example.correct_clean for batch in batches for example in batch.examples)
 
 
 def _write_plan(request: Request, names: Sequence[str]) -> None:

@@ -101,6 +101,7 @@ def _from_torchvision(reference: str, rest: str, dataset: str, head: Head) -> Su
     name, _, file = rest.partition("@")
     if not name or not file:
         raise InputError(f"--model {reference!r} does not read: write torchvision:NAME@CHECKPOINT")
+    elsewhere.torchvision_models(name)
     if not Path(file).is_file():
         raise InputError(f"--model {reference!r}: there is no checkpoint {file!r}")
     source = f"torchvision:{name}@{Path(file).name} (sha256 {registry.file_sha256(Path(file))})"

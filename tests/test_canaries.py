@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from robustboard.benchmark.canaries.problems import Problem, binary_problem, far
 from robustboard.benchmark.canaries.run import canaries, chosen_cards, grade
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.report.board import make_boards
+from robustboard.benchmark.report.publish import publish
+from robustboard.benchmark.report.results_table import load_results
 from robustboard.benchmark.report.tables import render
-from robustboard.benchmark.results import CANARIES_FILE
+from robustboard.benchmark.results import CANARIES_FILE, write_cell
 
 NORMS: list[Norm] = ["linf", "l2", "l0"]
 KNOWN_TO_FAIL = {(name, "scale 100") for name in ("fgsm_ce", "bim_ce", "pgd_ce")}
@@ -213,6 +216,20 @@ def test_grades_are_kept_and_found_beside_the_results(tmp_path: Path) -> None:
     (tmp_path / CANARIES_FILE).write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="robustboard canaries --write"):
         grades.find_grades([results])
+
+
+def test_results_anywhere_are_told_with_the_grades_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, card = make_cell(attack="torchattacks:cw"), all_cards()["torchattacks:cw"]
+    attack = replace(cell.attack, implementation=card.implementation, version=card.version)
+    write_cell(replace(cell, attack=attack), tmp_path / "digits" / "relu" / "cw.json")
+    told = grades.summary(grades.read_grades(grades.COMMITTED), "torchattacks:cw", grades.card_version(card))
+    assert told is not None
+    assert told.endswith(" ▲"), "it fails canaries, which its column has to tell"
+    published = publish([tmp_path], "markdown").text
+    assert [line for line in published.splitlines() if "canaries passed" in line and told in line]
+    assert load_results(tmp_path).rows[0].canaries == told
+    monkeypatch.setattr(grades, "COMMITTED", tmp_path / "installed without its leaderboards" / CANARIES_FILE)
+    assert "canaries passed" not in publish([tmp_path], "markdown").text
 
 
 def test_the_committed_grades_are_those_of_todays_attacks() -> None:

@@ -37,9 +37,10 @@ def certificate(out: Path, model: str = "relu-fast_at", method: record.MethodNam
 
 
 def test_a_certificate_and_an_attack_stand_in_one_row(command: Command, tmp_path: Path) -> None:
-    code, said, _ = command("certify", "digits/relu-fast_at", *SMALL, "--out", tmp_path)
+    code, said, progress = command("certify", "digits/relu-fast_at", *SMALL, "--out", tmp_path)
     assert code == 0
     result = certificate(tmp_path)
+    assert f"12/12 examples done, {result.outcome.certified_accuracy:.1%} of them proved robust" in progress
     assert f"digits/relu-fast_at: robust accuracy ≥ {result.outcome.certified_accuracy:.1%}" in said
     assert result.outcome.certified_accuracy > 0.5
     assert (result.method.eps, result.method.radius) == (0.02, 0.02 + 1e-6)
@@ -110,7 +111,9 @@ def test_a_killed_call_goes_on_where_it_stopped(command: Command, tmp_path: Path
         yield from methods.answers(task, method, positions, limit)
 
     monkeypatch.setattr(run, "answers", rest)
-    assert command(*words)[0] == 0
+    code, _, progress = command(*words)
+    assert code == 0
+    assert f"12/12 examples done, {whole.outcome.certified_accuracy:.1%} of them proved robust" in progress
     assert set(missing) == set(range(12)) - set(asked)
     assert record.read_certificate(path).per_example.verdict == whole.per_example.verdict
     assert [other.name for other in path.parent.iterdir()] == [path.name]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from conftest import Answer, Command, put
 from handmade import make_cell
@@ -84,7 +85,7 @@ def small_run(command: Command, out: Path, *words: str | Path) -> Answer:
         (["--n", "0"], ["--n must be at least 1, got 0"]),
         (["--eps", "-0.1"], ["--eps", "got -0.1"]),
         (["--eps", "nan"], ["--eps", "got nan"]),
-        (["--device", "cdua"], ["no device 'cdua'", "did you mean 'cuda'"]),
+        (["--device", "cdua"], ["no device 'cdua'", "did you mean 'cuda'", "there are auto, cpu"]),
         (["--batch-size", "0"], ["--batch-size", "got '0'"]),
         (["--batch-size", "-3"], ["--batch-size", "got '-3'"]),
         (["--batch-size", "²"], ["--batch-size", "got '²'"]),
@@ -99,12 +100,20 @@ def small_run(command: Command, out: Path, *words: str | Path) -> Answer:
         (["--model", "robustbench:cifar10/Linf/Standard"], ["cifar10", "digits"]),
         (["--model", "torchvision:resnet18"], ["torchvision:NAME@CHECKPOINT"]),
         (["--model", "torchvision:resnet18@absent.pth"], ["there is no checkpoint 'absent.pth'"]),
+        (["--model", "torchvision:resnet81@absent.pth"], ["torchvision has no classifier 'resnet81', did you mean 'resnet18'"]),
         (["--model", "hub:somebody"], ["write hub:OWNER/NAME"]),
     ],
     ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
 )
 def test_what_cannot_be_asked_is_refused(command: Command, out: Path, words: list[str], said: list[str]) -> None:
     refused(small_run(command, out, *words), *said)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="it is here")), "cuda:99"]
+)
+def test_a_device_that_is_not_here_is_not_suggested(command: Command, out: Path, name: str) -> None:
+    refused(small_run(command, out, "--device", name), f"no device {name!r} here; there are auto, cpu")
 
 
 def test_an_empty_word_in_a_list_is_no_word(command: Command, out: Path) -> None:

@@ -11,6 +11,9 @@ from handmade import make_cell, make_diagnosis
 from robustboard.benchmark.diagnose.record import CHECKS, Diagnosis, file_of, write_diagnosis
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, make_boards
+from robustboard.benchmark.report.compare.differences import compare_sides
+from robustboard.benchmark.report.compare.page import as_json
+from robustboard.benchmark.report.compare.page import render as render_comparison
 from robustboard.benchmark.report.compare.sides import read_sides
 from robustboard.benchmark.report.diagnoses import INFORMING, NOT_DIAGNOSED
 from robustboard.benchmark.report.publish import publish
@@ -128,16 +131,29 @@ def test_a_comparison_carries_the_flags_of_both_sides(tmp_path: Path) -> None:
     save(tmp_path, "a", make_diagnosis("a", {7: "fail", 8: "fail"}, reason=SEEN))
     save(tmp_path, "b", make_diagnosis("b", {9: "fail"}, weights="b" * 64), fooled=MANY)
     sides = read_sides("digits/a", "digits/b", tmp_path)
-    assert sides.marks_a == (f"digits/a: check 7: {SEEN}", f"digits/a: check 8: {SEEN}")
-    assert sides.marks_b == ("digits/b: its diagnosis is of other weights and is not shown: diagnose it again",)
+    assert sides.marks_a == (("▲", f"digits/a: check 7: {SEEN}"), ("△", f"digits/a: check 8: {SEEN}"))
+    assert sides.marks_b == (("△", "digits/b: its diagnosis is of other weights and is not shown: diagnose it again"),)
+
+
+def test_a_comparison_has_the_signs_of_the_board(tmp_path: Path) -> None:
+    save(tmp_path, "a", make_diagnosis("a", {2: "fail", 7: "fail"}, reason=SEEN))
+    save(tmp_path, "b", make_diagnosis("b", {2: "fail"}, reason=SEEN), fooled=MANY)
+    sides = read_sides("digits/a", "digits/b", tmp_path)
+    compared = render_comparison("A", "B", sides, compare_sides(sides))
+    report = publish([tmp_path], "terminal").text
+    for side, model, sign, number in (("A", "a", "▲", 7), ("A", "a", "△", 2), ("B", "b", "△", 2)):
+        assert f"{sign} {model}: check {number}: {SEEN}." in report
+        assert f"{sign} {side}: digits/{model}: check {number}: {SEEN}." in compared
+    marks = as_json("A", "B", sides, [])["marks"]
+    assert marks["b"] == [f"△ digits/b: check 2: {SEEN}"]
 
 
 def test_a_comparison_of_folders_carries_each_folders_own_flags(tmp_path: Path) -> None:
     save(tmp_path / "first", "a", make_diagnosis("a", {7: "fail"}, reason=SEEN))
     save(tmp_path / "second", "a", None, fooled=MANY)
     sides = read_sides(str(tmp_path / "first"), str(tmp_path / "second"), tmp_path)
-    assert sides.marks_a == (f"digits/a: check 7: {SEEN}",)
-    assert sides.marks_b == (f"digits/a: {NOT_DIAGNOSED}",)
+    assert sides.marks_a == (("▲", f"digits/a: check 7: {SEEN}"),)
+    assert sides.marks_b == (("△", f"digits/a: {NOT_DIAGNOSED}"),)
 
 
 def test_hostile_words_in_a_diagnosis_stay_words(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -74,10 +75,25 @@ def test_a_pickled_checkpoint_may_hold_tensors_only(checkpoint: Path, tmp_path: 
 def test_what_torchvision_does_not_have_or_does_not_fit_is_said(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no classifier 'shuflenet_v2_x0_5'"):
         user_subject(f"torchvision:shuflenet_v2_x0_5@{checkpoint}", "digits", "softmax").build()
+    with pytest.raises(InputError, match="no classifier 'resnet81', did you mean 'resnet18'"):
+        user_subject(f"torchvision:resnet81@{tmp_path / 'absent.safetensors'}", "digits", "softmax")
     with pytest.raises(ModelFaultError, match="does not fit"):
         user_subject(f"torchvision:resnet18@{checkpoint}", "digits", "softmax").build()
     with pytest.raises(InputError, match="there is no checkpoint"):
         user_subject(f"torchvision:resnet18@{tmp_path / 'absent.safetensors'}", "digits", "softmax")
+
+
+@pytest.mark.parametrize(
+    ("reference", "extra"), [("robustbench:cifar10/Linf/Standard", "robustbench"), ("hub:somebody/network", "hub")]
+)
+def test_a_package_that_is_not_here_is_named_with_the_command_that_works(
+    reference: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "version_of", lambda package: "absent")
+    command = f"pip install -e '.[{extra}]'"
+    with pytest.raises(InputError, match=re.escape(command)):
+        user_subject(reference, "cifar10", "softmax")
+    assert command in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(version_of("robustbench") == "absent", reason="robustbench is not installed: make libraries")

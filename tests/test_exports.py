@@ -99,14 +99,18 @@ def test_marks_bounds_and_what_is_missing_stand_in_every_format(style: str, mark
 
 
 def test_the_suffix_chooses_the_style(marked: Path, tmp_path: Path, command: Command) -> None:
-    beginnings = {"a.md": "## digits", "a.tex": "% pdflatex", "a.csv": "protocol,", "a.txt": "digits ·", "a.page": "## digits"}
+    beginnings = {"a.md": "## digits", "a.tex": "% pdflatex", "a.csv": "protocol,", "a.txt": "digits ·", "page": "## digits"}
     for name, beginning in beginnings.items():
         answer = command("report", marked, "--write", tmp_path / "out" / name)
         assert answer.code == 0
         assert answer.out.startswith("digits ·"), "what is printed is --format's"
         assert (tmp_path / "out" / name).read_text(encoding="utf-8").startswith(beginning)
-    command("report", marked, "--format", "latex", "--write", tmp_path / "out" / "b.page")
-    assert (tmp_path / "out" / "b.page").read_text(encoding="utf-8").startswith("% pdflatex")
+    command("report", marked, "--format", "latex", "--write", tmp_path / "out" / "plain")
+    assert (tmp_path / "out" / "plain").read_text(encoding="utf-8").startswith("% pdflatex")
+    refused = command("report", marked, "--write", tmp_path / "out" / "a.docx")
+    assert refused.code == 2
+    assert "name a file that ends in .md, .markdown, .tex, .csv, .txt" in refused.err
+    assert not (tmp_path / "out" / "a.docx").exists()
     printed = command("report", marked, "--format", "csv").out
     assert printed == (tmp_path / "out" / "a.csv").read_bytes().decode()
 

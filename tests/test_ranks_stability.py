@@ -124,6 +124,18 @@ def test_two_versions_of_a_protocol(tmp_path: Path) -> None:
     assert f"protocol standard v1 ({first}) → digits · standard · protocol standard v2 ({second})" in render(found, "markdown")
 
 
+@pytest.mark.parametrize("style", ["terminal", "markdown"])
+def test_one_model_has_no_order(tmp_path: Path, style: str) -> None:
+    first = save(tmp_path / "first", cell("a", 9), cell("a", 8, "fgsm"))
+    alone = render(study([first]), style)
+    assert alone.endswith("An order needs at least two models; here is one.\n")
+    assert "Kendall" not in alone
+    second = save(tmp_path / "second", cell("a", 9), cell("b", 8))
+    changed = render(study([first, second]), style)
+    assert changed.endswith("An order needs at least two models; the two have fewer in common.\n")
+    assert "Kendall" not in changed.rpartition("→")[2]
+
+
 def test_boards_of_other_protocols_match_where_there_is_no_choice(tmp_path: Path) -> None:
     standard, quick = cell("a", 10), cell("a", 10, protocol="quick")
     one, other = save(tmp_path / "1", standard), save(tmp_path / "2", quick)

@@ -11,6 +11,7 @@ from handmade import diagnosed, make_cell, make_manifest, with_outcome
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
+from robustboard.benchmark.report import tables
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.board import Board, make_boards, worst_case
 from robustboard.benchmark.report.ranks.intervals import is_ranked
@@ -42,6 +43,14 @@ def test_a_terminal_table_keeps_to_the_width_and_loses_no_column(width: int, mon
     assert len(headers) == 1 if width == 1000 else len(headers) > 1
     shown = [word for line in headers for word in line]
     assert [shown.count(name) for name in ["fgsm", "bim", "spsa", "max_"]] == [1, 1, 1, 2]
+
+
+def test_a_terminals_legend_stands_once_below_all_boards() -> None:
+    cells = [make_cell(attack=attack, dataset=name) for name in ("digits", "mnist") for attack in ("cw", "ddn")]
+    text = " ".join(render(make_boards(cells, []), "terminal").split())
+    for legend in (tables.ROBUST.replace("**", ""), tables.RANKED, tables.MARKED):
+        assert text.count(legend.strip()) == 1
+        assert text.index(legend.strip()) > text.index("MNIST"), "below the last table"
 
 
 def test_the_worst_case_is_the_union_of_what_was_fooled() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from conftest import Command
 from handmade import make_cell, make_manifest
+from robustboard.benchmark.canaries.grades import find_grades
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.plots.kinds import Kind, Missing, attempt
 from robustboard.benchmark.plots.picture import Picture
@@ -94,7 +95,7 @@ def test_the_style_sheet_asks_nothing_of_anyone(site: Path) -> None:
 def test_the_board_says_what_the_report_says(site: Path, results: Path) -> None:
     boards, _ = read_boards([results])
     for board in boards:
-        said, page = sheet(board), read_page(site / f"{board.dataset}.html")
+        said, page = sheet(board, find_grades([results])), read_page(site / f"{board.dataset}.html")
         assert said.table is not None
         for row in said.table.rows:
             for text in row:

@@ -161,9 +161,10 @@ def test_a_model_of_the_users_own_is_verified_when_it_is_named(tmp_path: Path, c
     reference = f"{put(tmp_path / 'mine.py', text)}:build"
     run(replace(request(tmp_path / "out", attacks=["fgsm"]), subjects=[user_subject(reference, "digits", "softmax")]))
     answer = command("verify", tmp_path / "out")
-    assert answer.code == 0
-    assert "not verified" in answer.out
+    assert answer.code == 2
+    assert "1 cell: 1 not verified" in answer.out
     assert "name it with --model" in answer.out
+    assert answer.err.startswith("error: not a single cell could be verified: name the models with --model")
     assert "1 cell: 1 pass" in command("verify", tmp_path / "out", "--model", reference).out
     put(tmp_path / "mine.py", f"{text}# changed\n")
     answer = command("verify", tmp_path / "out", "--model", reference)
@@ -177,9 +178,20 @@ def test_where_the_data_is_not_it_says_so(tmp_path: Path, command: Command) -> N
     write_cell(replace(cell, identity=recorded_identity(cell)), tmp_path / "mnist" / "relu" / "bim.json")
     (tmp_path / "empty").mkdir()
     answer = command("verify", tmp_path, "--data", tmp_path / "empty")
-    assert answer.code == 0
+    assert answer.code == 2
+    assert "not a single cell could be verified" in answer.err
     assert "MNIST is not here: --data FOLDER names where it is" in answer.out
     assert "1 cell: 1 not verified" in answer.out
+
+
+def test_one_verified_cell_among_others_is_not_nothing(folder: Path, command: Command) -> None:
+    cell = counted_again(make_cell("mine.build"))
+    elsewhere = replace(cell, model=replace(cell.model, source="mine.py:build (sha256 0)"))
+    write_cell(replace(elsewhere, identity=recorded_identity(elsewhere)), folder / "digits" / "mine.build" / "bim.json")
+    answer = command("verify", folder)
+    assert "6 cells: 5 pass, 1 not verified" in answer.out
+    assert answer.code == 0
+    assert command("verify", folder, "--strict").code == 1
 
 
 def test_certificates_are_named_as_what_they_are(folder: Path, command: Command) -> None:

@@ -35,6 +35,8 @@ class Grade:
 
 
 _GRADES = TypeAdapter(list[Grade])
+COMMITTED = Path(__file__).resolve().parents[2] / "leaderboards" / CANARIES_FILE
+"""The grades of the attacks that are installed here, where the package is a checkout's."""
 
 
 def version_of(implementation: str, version: int) -> str:
@@ -81,12 +83,13 @@ def write_page(legend: Mapping[str, str], notes: Sequence[str], order: Sequence[
 
 
 def find_grades(folders: Sequence[Path]) -> list[Grade]:
-    """The grades kept beside results: in the folders themselves, or up to three folders above."""
+    """The grades kept beside results, in the folders themselves or up to three folders above; else those committed with the
+    package, wherever the folders are. None for a package that was installed without its leaderboards."""
     for folder in folders:
         for place in (folder, *list(folder.resolve().parents)[:3]):
             if (place / CANARIES_FILE).is_file():
                 return read_grades(place / CANARIES_FILE)
-    return []
+    return read_grades(COMMITTED)
 
 
 def summary(grades: Sequence[Grade], implementation: str, version: str) -> str | None:

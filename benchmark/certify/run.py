@@ -66,7 +66,7 @@ def certify(request: CertifyRequest) -> list[CertifiedResult]:
     """
     found = []
     folder = request.out / request.protocol.name
-    with Progress(len(request.subjects), request.quiet) as progress:
+    with Progress(len(request.subjects), request.quiet, "proved robust") as progress:
         for subject in request.subjects:
             try:
                 found.append(_certify_model(request, subject, folder, progress))
@@ -123,11 +123,12 @@ def _certify_model(request: CertifyRequest, subject: Subject, folder: Path, prog
         partial = _Partial(path, identity)
         done = partial.read()
         missing = [place for place, index in enumerate(indices) if index not in done]
-        progress.begin(f"certify ({request.method})", f"{subject.dataset}/{subject.name}", len(indices), len(done), 0)
+        proved = sum(answer.verdict == "robust" for answer in done.values())
+        progress.begin(f"certify ({request.method})", f"{subject.dataset}/{subject.name}", len(indices), len(done), proved)
         for answer in answers(task, request.method, missing, request.time_limit):
             done[answer.index] = answer
             partial.save(done)
-            progress.advance(1, answer.verdict == "fooled")
+            progress.advance(1, answer.verdict == "robust")
     block = EnvironmentBlock(**environment, seed=request.protocol.seed, started=started, finished=now())
     result = _assemble(request, model, examples, identity, method, [done[index] for index in indices], block)
     write_certificate(result, path)

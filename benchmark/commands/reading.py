@@ -26,7 +26,7 @@ from robustboard.models import registry
 @click.option(
     "--write",
     type=click.Path(path_type=Path),
-    help="Also write them to this file, in the style of its suffix: .md, .tex, .csv or .txt; else as Markdown.",
+    help="Also write them to this file, in the style of its suffix: .md, .tex, .csv or .txt; without one as Markdown.",
 )
 @click.option("--into", multiple=True, type=click.Path(path_type=Path), help="Also put them between the marks of this file.")
 @click.option(

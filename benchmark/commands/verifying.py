@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.options import checked_device
 from robustboard.benchmark.verify.page import page
 from robustboard.benchmark.verify.run import VerifyRequest, verify
@@ -22,8 +23,14 @@ def verify_command(folder: Path, data: Path | None, references: tuple[str, ...],
     """Check the results below FOLDER without running an attack: that each cell agrees with itself, its identity and, if it is of
     the project's, its protocol, that its weights and examples are those that are here, and, where it was run with
     --keep-adversarials, that every candidate is the one that was written, lies in the box and within the budget, and fools the
-    model. Exit code 1 where anything is not so."""
+    model. Exit code 1 where anything is not so, 2 where not a single cell could be verified, since its model or its data is not
+    here."""
     report = verify(VerifyRequest(folder, data, references, checked_device(device)))
     print(page(report))
+    if report.is_empty:
+        raise InputError(
+            "not a single cell could be verified: name the models with --model and the data with --data, as is said above; of "
+            "results that were run with --keep-adversarials the attacks are verified, too"
+        )
     if report.failed or (strict and not report.is_whole):
         sys.exit(1)

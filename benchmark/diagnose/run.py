@@ -66,7 +66,7 @@ def diagnose(request: DiagnoseRequest) -> list[Diagnosis]:
     Raises `InputError` for what cannot be asked, and where no model can be looked at; of several, the others are.
     """
     found = []
-    with Progress(len(request.subjects), request.quiet, "flagged") as progress:
+    with Progress(len(request.subjects), request.quiet, "flagged", "checks") as progress:
         for subject in request.subjects:
             try:
                 found.append(_diagnose_model(request, subject, progress))

@@ -33,9 +33,8 @@ def publish(
     folders: Sequence[Path], style: str, write: Path | None = None, into: Sequence[Path] = (), known: Sequence[Path] = ()
 ) -> Published:
     """Render everything readable below `folders` in a style of `STYLES`; `write` receives the style of its suffix, `into`
-    Markdown. Grades of the attacks' implementations
-    that are kept beside the results are named under the tables; distances of the cells below `known` are among those that
-    optimality is told against.
+    Markdown. Grades of the attacks' implementations, those kept beside the results or else the package's, are named under the
+    tables; distances of the cells below `known` are among those that optimality is told against.
 
     Raises `InputError` when there is nothing to report.
     """
@@ -57,8 +56,13 @@ def publish(
 
 
 def style_of(path: Path, style: str) -> str:
-    """The style of a file by its suffix; one that tells none gets `style`, or Markdown instead of a terminal's."""
-    return _SUFFIXES.get(path.suffix.lower(), "markdown" if style == "terminal" else style)
+    """The style of a file by its suffix; one without a suffix gets `style`, or Markdown instead of a terminal's. Raises
+    `InputError` for any other suffix."""
+    if not path.suffix:
+        return "markdown" if style == "terminal" else style
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path} has a suffix that tells no style: name a file that ends in {', '.join(_SUFFIXES)}")
+    return _SUFFIXES[path.suffix.lower()]
 
 
 def _rendered(boards: Sequence[Board], style: str, grades: Sequence[Grade], known: Sequence[CellResult]) -> str:

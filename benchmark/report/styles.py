@@ -24,14 +24,14 @@ def markdown(sheet: Sheet) -> str:
 
 
 def terminal(sheet: Sheet) -> str:
-    """A sheet for the terminal."""
+    """A sheet for the terminal, without its legends."""
     width = shutil.get_terminal_size((200, 50)).columns
     lines = [for_terminal(sheet.heading), "", *_paragraph(sheet.budgets)]
     if sheet.table is not None:
-        lines += [_stacked(_printable(sheet.table), width), "", paragraph(sheet.legend, "terminal"), ""]
+        lines += [_stacked(_printable(sheet.table), width), ""]
     if sheet.optimality is not None:
         table = _printable(sheet.optimality)
-        lines += [tabulate(table.rows, headers=table.headers, disable_numparse=True), "", sheet.optimality_legend, ""]
+        lines += [tabulate(table.rows, headers=table.headers, disable_numparse=True), ""]
     lines += [f"  {for_terminal(bullet)}" for bullet in sheet.bullets]
     return "\n".join(lines).rstrip()
 

@@ -59,12 +59,16 @@ class Column:
 
 def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> str:
     """All boards as text; `style` is "terminal", "markdown" or "latex". `grades` of the implementations that ran are each
-    table's last row; the distances of `known` cells are among those that optimality is told against."""
+    table's last row; the distances of `known` cells are among those that optimality is told against. In the terminal the
+    legend stands once, below all boards."""
     sheets = [sheet(board, grades, known) for board in boards]
     if style == "latex":
         return latex.document(sheets)
-    set_one = styles.markdown if style == "markdown" else styles.terminal
-    return "\n\n".join(set_one(one) for one in sheets) + "\n"
+    if style == "markdown":
+        return "\n\n".join(styles.markdown(one) for one in sheets) + "\n"
+    legends = [_legend(boards, grades), OPTIMALITY if any(one.optimality for one in sheets) else ""]
+    told = [styles.paragraph(legend, "terminal") for legend in legends if legend]
+    return "\n\n".join([*(styles.terminal(one) for one in sheets), *told]) + "\n"
 
 
 def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> Sheet:
@@ -72,8 +76,6 @@ def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult
     sizes = {norm: max(_worst_sizes(board, norm), default=0) for norm in CASCADE_OF}
     rows = [_cells(row, rank, board, sizes) for row, rank in zip(board.rows, _ranks(board), strict=True)]
     rows += [_grade_cells(board, grades, len(rows[0]))] if rows and _graded(board, grades) else []
-    told = (ROBUST, WORST, MEDIAN, FAILURE, SECONDS, RANKED)
-    more = CERTIFIED * _has_certificates(board) + GRADED * bool(_graded(board, grades))
     optimality = _optimality(board, known)
     bullets = [f"{sign} {row.model}: {mark}." for row in board.rows for sign, mark in row.told()]
     bullets += [f"not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
@@ -81,11 +83,19 @@ def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult
         heading=heading(board),
         budgets=_budgets(board),
         table=Grid(tuple(column.header for column in columns(board)), tuple(map(tuple, rows))) if rows else None,
-        legend="".join(told) + more + MARKED if rows else "",
+        legend=_legend([board], grades),
         optimality=optimality,
         optimality_legend=OPTIMALITY if optimality else "",
         bullets=(*bullets, *(f"Data: {note}." for note in board.notes)),
     )
+
+
+def _legend(boards: Sequence[Board], grades: Sequence[Grade]) -> str:
+    """What the columns and signs of the boards mean, "" where none of them has a row."""
+    shown = [board for board in boards if board.rows]
+    certified, graded = any(map(_has_certificates, shown)), any(_graded(board, grades) for board in shown)
+    told = (ROBUST, WORST, MEDIAN, FAILURE, SECONDS, RANKED, CERTIFIED * certified, GRADED * graded, MARKED)
+    return "".join(told) if shown else ""
 
 
 def heading(board: Board) -> str:

@@ -35,6 +35,11 @@ class Report:
         return any(finding.status == "FAIL" for finding in self.findings)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether neither model nor data of any cell was here, so that nothing was put to a network."""
+        return all(finding.status == "not verified" for finding in self.findings)
+
+    @property
     def is_whole(self) -> bool:
         """Whether every cell's attack was verified by its candidates."""
         return all(finding.status == "pass" for finding in self.findings)

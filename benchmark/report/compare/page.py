@@ -48,7 +48,10 @@ def as_json(a: str, b: str, sides: Sides, comparisons: Sequence[Comparison]) -> 
         "cells": [_finite(asdict(each)) for each in comparisons],
         "only_in_a": [label for label in sides.a if label not in sides.b],
         "only_in_b": [label for label in sides.b if label not in sides.a],
-        "marks": {"a": list(sides.marks_a), "b": list(sides.marks_b)},
+        "marks": {
+            "a": [f"{sign} {mark}" for sign, mark in sides.marks_a],
+            "b": [f"{sign} {mark}" for sign, mark in sides.marks_b],
+        },
         "unread": sides.unread,
     }
 
@@ -127,8 +130,8 @@ def _notes(sides: Sides) -> list[str]:
         *(f"left alone: {for_terminal(trouble)}" for trouble in sides.unread),
         *(f"only in A: {for_terminal(label)}" for label in sides.a if label not in sides.b),
         *(f"only in B: {for_terminal(label)}" for label in sides.b if label not in sides.a),
-        *(f"▲ A: {for_terminal(mark)}." for mark in sides.marks_a),
-        *(f"▲ B: {for_terminal(mark)}." for mark in sides.marks_b),
+        *(f"{sign} A: {for_terminal(mark)}." for sign, mark in sides.marks_a),
+        *(f"{sign} B: {for_terminal(mark)}." for sign, mark in sides.marks_b),
     ]
 
 

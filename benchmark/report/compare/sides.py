@@ -10,7 +10,7 @@ from typing import Literal
 from robustboard.benchmark.diagnose.record import Diagnosis, read_diagnoses
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import marks, of_newest
+from robustboard.benchmark.report.board import Row, marks, of_newest
 from robustboard.benchmark.report.diagnoses import flags_of, of_model
 from robustboard.benchmark.report.escaping import for_terminal
 from robustboard.benchmark.results import read_folder
@@ -21,14 +21,14 @@ Kind = Literal["folders", "models", "attacks"]
 @dataclass(frozen=True)
 class Sides:
     """The cells of A and of B by label, what is compared, one sentence a file that could not be read, and the marks of either
-    side's models, those of their diagnoses among them."""
+    side's models, those of their diagnoses among them: a sign and a sentence each, as `Row.told` has them."""
 
     kind: Kind
     a: dict[str, CellResult]
     b: dict[str, CellResult]
     unread: list[str]
-    marks_a: tuple[str, ...] = ()
-    marks_b: tuple[str, ...] = ()
+    marks_a: tuple[tuple[str, str], ...] = ()
+    marks_b: tuple[tuple[str, str], ...] = ()
 
     @property
     def shared(self) -> list[str]:
@@ -57,17 +57,19 @@ class _Home:
                 )
         return [cell for cell in self.cells if cell.attack.name in attacks or not attacks]
 
-    def marks(self, shown: Mapping[str, CellResult]) -> tuple[str, ...]:
-        """The marks of every model among the cells that are shown, each with its model's name; a diagnosis goes by all of its
-        model's cells."""
+    def marks(self, shown: Mapping[str, CellResult]) -> tuple[tuple[str, str], ...]:
+        """The marks of every model among the cells that are shown, each behind its sign and its model's name; a diagnosis goes
+        by all of its model's cells."""
         rows: dict[tuple[str, str, str], dict[str, CellResult]] = {}
         for cell in shown.values():
             rows.setdefault(_row(cell), {})[cell.attack.name] = cell
-        found = []
+        found: list[tuple[str, str]] = []
         for row, cells in rows.items():
             all_of_it = {cell.attack.name: cell for cell in self.cells if _row(cell) == row}
             flags = flags_of(of_model(self.diagnoses, *row), all_of_it)
-            found += [f"{row[1]}/{row[2]}: {mark}" for mark in (*marks(cells), *self.stale[row], *flags.doubts, *flags.informs)]
+            all_marks = (*marks(cells), *self.stale[row], *flags.doubts, *flags.informs)
+            told = Row(row[2], cells, marks=all_marks, informing=flags.informs).told()
+            found += [(sign, f"{row[1]}/{row[2]}: {mark}") for sign, mark in told]
         return tuple(dict.fromkeys(found))
 
 

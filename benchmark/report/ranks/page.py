@@ -27,6 +27,8 @@ TAU = (
     "Kendall's τ between the orders by two columns, in brackets the number of models: 1 is the same order, −1 the reverse; – "
     "where an order has only ties."
 )
+ALONE = "An order needs at least two models; here is one."
+ALONE_IN_BOTH = "An order needs at least two models; the two have fewer in common."
 SWAPS = "beyond chance: pairs that both orders separate significantly, the other way round."
 SEEDS = (
     "Runs of a recipe that differ by their seed alone: mean and range, Student's interval of the mean over other seeds, and "
@@ -54,13 +56,16 @@ def as_json(found: Study) -> dict[str, Any]:
 
 
 def _board(each: BoardStudy, several: bool, style: str) -> str:
+    title = _title(_named(each) if several else heading(each.board), style)
+    if len(each.board.rows) < 2:
+        return f"{title}\n\n{ALONE}"
     rows = [
         [marked_name(row), *(rank_text(row, column, ranking) for column, ranking in each.rankings.items())]
         for row in each.board.rows
     ]
     heads = [_column(column) for column in each.rankings]
     parts = [
-        _title(_named(each) if several else heading(each.board), style),
+        title,
         _table(["rank by", *heads], rows, style),
         paragraph(RANKS, style),
     ]
@@ -79,10 +84,12 @@ def _board(each: BoardStudy, several: bool, style: str) -> str:
 
 
 def _change(change: Change, style: str) -> str:
-    title = f"{_named(change.first)} → {_named(change.second)}"
+    title = _title(f"{_named(change.first)} → {_named(change.second)}", style)
+    if change.agreements and all(len(pair.models) < 2 for pair in change.agreements):
+        return f"{title}\n\n{ALONE_IN_BOTH}"
     return "\n\n".join(
         [
-            _title(title, style),
+            title,
             _list("order by", change.agreements, style),
             paragraph(SWAPS, style),
             *_swap_lines(change.agreements, style),
