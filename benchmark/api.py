@@ -67,36 +67,43 @@ def evaluate(
     data_set = Dataset("memory", "test", images.detach().cpu().float(), labels.detach().cpu().long())
     built = build(Subject(type(model).__name__, "memory", "memory", head, lambda: model))
     where = choose_device(device)
-    results: dict[str, CellResult] = {}
     with prepared(model, where) as network:
         clean = look_clean(network, data_set.images.to(where), data_set.labels.to(where), head)
         clean = replace(clean, correct=clean.correct.cpu(), confidence=clean.confidence.cpu())
+        results: dict[str, CellResult] = {}
         for name in chosen_attacks(chosen, attacks):
             planned = plan_attack(chosen, name, data_set)
             cell = Cell(chosen, built, planned, data_set, data_set.fingerprint(), Path(tempfile.gettempdir()))
-            task = Task(
-                network,
-                clean.head,
-                data_set,
-                planned.indices,
-                clean,
-                planned.bind(clean.head),
-                name,
-                planned.threat,
-                seed,
-                where,
-            )
-            started = store.now()
-            norm = planned.threat.norm
-            joined = [done for done in results.values() if done.attack.norm == norm] if planned.is_cascade else []
-            taken_over = fooled_already(joined, planned.indices)
-            waiting = sorted(set(range(len(labels))) - {example.index for example in taken_over})
-            batches = list(evaluate_examples(task, waiting, make_sizer(batch_size, where)))
-            results[name] = assemble(cell, clean, [BatchRecord(taken_over), *batches], str(where), started, joined)
+            results[name] = _attack(cell, network, clean, where, batch_size, list(results.values()))
         doubts = [*marks(results), *_failed_checks(network, clean, data_set, chosen, where)] if results else []
     if doubts:
         warnings.warn(f"these numbers are not to be believed: {'; '.join(doubts)}", DoubtWarning, stacklevel=2)
     return results
+
+
+def _attack(
+    cell: Cell, network: nn.Module, clean: Clean, where: torch.device, batch_size: int | None, done: Sequence[CellResult]
+) -> CellResult:
+    """One cell in memory; a worst case goes on from what is `done` in its norm."""
+    planned, examples = cell.attack, cell.examples
+    task = Task(
+        network,
+        clean.head,
+        examples,
+        planned.indices,
+        clean,
+        planned.bind(clean.head),
+        planned.name,
+        planned.threat,
+        cell.protocol.seed,
+        where,
+    )
+    started = store.now()
+    joined = [other for other in done if other.attack.norm == planned.threat.norm] if planned.is_cascade else []
+    taken_over = fooled_already(joined, planned.indices)
+    waiting = sorted(set(range(len(examples.labels))) - {example.index for example in taken_over})
+    batches = list(evaluate_examples(task, waiting, make_sizer(batch_size, where)))
+    return assemble(cell, clean, [BatchRecord(taken_over), *batches], str(where), started, joined)
 
 
 def _failed_checks(network: nn.Module, clean: Clean, data_set: Dataset, protocol: Protocol, where: torch.device) -> list[str]:

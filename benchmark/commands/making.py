@@ -8,6 +8,7 @@ from typing import get_args
 
 import click
 
+from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.certify.methods import TIME_LIMIT_S
 from robustboard.benchmark.certify.record import MethodName
@@ -126,6 +127,9 @@ def run_command(
 
 def _diagnose_what_ran(request: Request, summary: Summary) -> None:
     """The checks on every model that has cells; a model that cannot be looked at keeps its numbers, marked as not diagnosed."""
+    norms = {all_cards()[name].norm for name in request.protocol.attacks if name in all_cards()}
+    if "linf" not in norms:
+        return  # The checks walk in an L∞ ball, of which such a protocol says nothing.
     gone = {(row.dataset, row.model) for row in summary.not_run}
     there = [subject for subject in request.subjects if not gone & {(subject.dataset, subject.name), (subject.dataset, "")}]
     if not there:

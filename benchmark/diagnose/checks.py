@@ -14,7 +14,7 @@ from robustboard.benchmark.diagnose.record import Figure, Finding
 from robustboard.benchmark.errors import ModelFaultError
 from robustboard.benchmark.judge import first_line, is_out_of_memory
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a check would answer otherwise about the same model and cells."""
 
 

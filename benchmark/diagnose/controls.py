@@ -15,6 +15,7 @@ from robustboard.benchmark.cells import build
 from robustboard.benchmark.diagnose.examination import Attempt, Examination, outcomes
 from robustboard.benchmark.diagnose.observation import Observation, counted, differing, named, not_applicable, worst
 from robustboard.benchmark.judge import look_clean, prepared
+from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.statistics import is_chance
 from robustboard.benchmark.subjects import Subject
@@ -74,6 +75,9 @@ def positive_control(examination: Examination) -> Observation:
     control, cell = examination.control, examination.control_cell
     if control is None:
         return not_applicable("the registry has no undefended model of this data set")
+    mine, full = examination.plan.linf, load_protocol("standard").plan(examination.examples.name).linf
+    if mine < full:
+        return not_applicable(f"within ε = {mine:g}, less than the {full:g} of standard, an undefended model may stand")
     if cell is not None:
         left, n = [index for index, fooled in outcomes(cell).items() if not fooled], cell.outcome.n
     else:
