@@ -10,6 +10,7 @@ import torch
 from diagnosis_problems import COUNT, examined, finding, honest, subject, undefended
 from handmade import make_cell
 from robustboard.benchmark.canaries.models import Around, Noisy, quantised
+from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult
 from test_diagnose_behaviour import by_batch_statistics
 
@@ -72,6 +73,14 @@ def test_a_control_that_withstands_shows_a_broken_attack() -> None:
     found = finding(23, examined(model, images, labels, epsilon, control=control))
     assert (found.verdict, found.looked_at) == ("fail", "model")
     assert "on the undefended relu" in found.reason
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(1.0, "fail"), (0.99, "not applicable")])
+def test_within_less_than_the_standard_radius_an_undefended_model_may_stand(share: float, verdict: str) -> None:
+    model, images, labels, _ = honest()
+    epsilon = share * load_protocol("standard").plan("digits").linf
+    control = subject(Around(undefended(), before=quantised), "relu")
+    assert finding(23, examined(model, images, labels, epsilon, control=control, dataset="digits")).verdict == verdict
 
 
 @pytest.mark.parametrize(("left", "verdict"), [(0, "pass"), (10, "pass"), (11, "fail")])

@@ -75,9 +75,11 @@ def positive_control(examination: Examination) -> Observation:
     control, cell = examination.control, examination.control_cell
     if control is None:
         return not_applicable("the registry has no undefended model of this data set")
-    mine, full = examination.plan.linf, load_protocol("standard").plan(examination.examples.name).linf
-    if mine < full:
-        return not_applicable(f"within ε = {mine:g}, less than the {full:g} of standard, an undefended model may stand")
+    full = load_protocol("standard").datasets.get(examination.examples.name, examination.plan).linf
+    if examination.plan.linf < full:
+        return not_applicable(
+            f"within ε = {examination.plan.linf:g}, less than standard's {full:g}, an undefended model may stand"
+        )
     if cell is not None:
         left, n = [index for index, fooled in outcomes(cell).items() if not fooled], cell.outcome.n
     else:
