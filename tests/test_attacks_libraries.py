@@ -161,7 +161,7 @@ def test_implementations_stand_side_by_side_judged_alike() -> None:
 
 def test_columns_and_files_of_a_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     attacks = "torchattacks:cw,bim,cw,torchattacks:bim"
-    words = f"run --protocol quick --dataset digits --models relu --n 6 --attacks {attacks}".split(" ")
+    words = f"run --protocol quick --dataset digits --models relu --n 6 --attacks {attacks} --no-diagnose".split(" ")
     monkeypatch.setattr(sys, "argv", ["robustboard", *words, "--device", "cpu", "--quiet", "--out", str(tmp_path)])
     cli.main()
     folder = tmp_path / "quick@6"
