@@ -22,6 +22,7 @@ from robustboard.benchmark.certify.methods import ExampleAnswer, Task, answers, 
 from robustboard.benchmark.certify.record import CertifiedResult, MethodName, read_certificate
 from robustboard.benchmark.certify.trace import UncertifiableError, trace
 from robustboard.benchmark.datasets import Dataset, load_dataset
+from robustboard.benchmark.diagnose.record import read_diagnoses
 from robustboard.benchmark.judge import Threat, judge, look_clean
 from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.results import read_folder
@@ -201,7 +202,9 @@ def test_the_committed_attacks_do_not_contradict_the_committed_answer() -> None:
     folder = COMMITTED.parents[2]
     cells, troubles = read_folder(folder)
     assert troubles == []
-    (row,) = make_boards(cells, [], [committed()])[0].rows
+    diagnoses, unread = read_diagnoses(folder)
+    assert unread == []
+    (row,) = make_boards(cells, [], [committed()], diagnoses)[0].rows
     assert row.certificate == committed()
     assert row.marks == ()
     worst = row.worst_case("linf")
