@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from torch import nn
 
 from conftest import Linear
-from handmade import make_cell
+from handmade import diagnosed, make_cell
 from robustboard.benchmark.plots.bench import Bench
 from robustboard.benchmark.plots.picture import About, Picture, rendered
 from robustboard.benchmark.plots.view import Scope, View
@@ -27,7 +27,7 @@ ABOUT = About("A heading", "digits · protocol standard v1 · n = 20")
 
 def view_of(cells: Sequence[CellResult], scope: Scope = "board", bench: Bench | None = None, **more: Any) -> View:
     """The view of the one board that the cells make."""
-    (board,) = make_boards(cells, [])
+    (board,) = make_boards(cells, [], [], diagnosed(cells))
     return View(board, board.rows, scope, bench=bench or Bench(), **more)
 
 
