@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -15,11 +14,13 @@ from torch import Tensor, nn
 
 import robustboard
 from conftest import Command
-from handmade import diagnosed, make_cell
+from handmade import diagnosed, make_cell, make_manifest
 from robustboard.benchmark.adversarials import FILE
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import DoubtWarning
-from robustboard.benchmark.report.board import make_boards
+from robustboard.benchmark.records import CellResult, Manifest
+from robustboard.benchmark.report.board import Row, make_boards
+from robustboard.benchmark.report.diagnoses import NOT_DIAGNOSED
 from robustboard.models.registry import load_model
 
 OWN = """
@@ -86,8 +87,8 @@ def test_a_run_of_fewer_attacks_than_its_protocol_has_says_which(command: Comman
     assert "△ relu: not asked for, of its protocol: cw, spsa, jsma, max_confidence, worst_case, worst_case_l2" in told
 
 
-def evaluate(model: nn.Module) -> list[str]:
-    """The warnings of an evaluation, and whether BIM's number is a false one is for the caller to know."""
+def doubts(model: nn.Module) -> list[str]:
+    """What `robustboard.evaluate` warns of."""
     data = load_dataset("digits", "test").select(range(24))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -105,7 +106,7 @@ def evaluate(model: nn.Module) -> list[str]:
     ],
 )
 def test_evaluate_warns_of_numbers_that_are_not_to_be_believed(model: nn.Module, why: str) -> None:
-    (said,) = evaluate(model)
+    (said,) = doubts(model)
     assert why in said
 
 
@@ -119,13 +120,34 @@ def test_an_honest_model_in_any_floating_format_is_attacked_and_nothing_is_said(
     assert results["bim"].outcome.robust_accuracy <= 0.1
 
 
+def rows(cells: list[CellResult], *manifests: Manifest) -> Sequence[Row]:
+    """The rows of the one board that the cells of diagnosed models make."""
+    (board,) = make_boards(cells, manifests, [], diagnosed(cells))
+    return board.rows
+
+
+def test_attacks_of_the_protocol_that_nobody_asked_for_are_told() -> None:
+    manifest = replace(make_manifest({"digits": {"relu": ["bim"]}}), attacks=["fgsm", "bim", "worst_case"])
+    (row,) = rows([make_cell()], manifest)
+    assert row.unasked == ("fgsm", "worst_case")
+    assert row.told() == [("△", "not asked for, of its protocol: fgsm, worst_case")]
+    (whole,) = rows([make_cell()], replace(manifest, attacks=["bim"]))
+    assert (whole.unasked, whole.sign) == ((), "")
+
+
+@pytest.mark.parametrize("attack", ["bim", "cw", "jsma"])
+def test_in_no_norm_a_row_that_nobody_looked_at_goes_unmarked(attack: str) -> None:
+    (row,) = make_boards([make_cell(attack=attack)], [])[0].rows
+    assert row.told() == [("△", NOT_DIAGNOSED)]
+
+
 def test_a_file_of_candidates_alone_makes_no_worst_case() -> None:
     cell = make_cell("a", "fgsm", fooled=(0,) * 20)
     theirs = replace(cell, attack=replace(cell.attack, name="adversarials_theirs", implementation=FILE))
-    (row,) = make_boards([theirs], [], [], diagnosed([theirs]))[0].rows
+    (row,) = rows([theirs])
     assert row.worst_case("linf") is None
     attacked = make_cell("a", "bim")
-    (row,) = make_boards([theirs, attacked], [], [], diagnosed([attacked]))[0].rows
+    (row,) = rows([theirs, attacked])
     worst = row.worst_case("linf")
     assert worst is not None
     assert worst.attacks == ("adversarials_theirs", "bim")
@@ -133,8 +155,8 @@ def test_a_file_of_candidates_alone_makes_no_worst_case() -> None:
 
 def test_candidates_beyond_the_budget_earn_no_worst_case(command: Command, tmp_path: Path) -> None:
     data = load_dataset("digits", "test").select(range(4))
-    noise = np.random.default_rng(0).random(cast(tuple[int, ...], tuple(data.images.shape)), dtype=np.float32)
-    np.savez(tmp_path / "noise.npz", images=noise, indices=np.arange(4))
+    noise = torch.rand(data.images.shape, generator=torch.Generator().manual_seed(0))
+    np.savez(tmp_path / "noise.npz", images=noise.numpy(), indices=np.arange(4))
     words = ("--models", "relu-fast_at", "--adversarials", tmp_path / "noise.npz", "--out", tmp_path)
     assert command("run", *SMALL, *words)[0] == 0
     _, said, _ = command("report", tmp_path / "standard@8", "--format", "csv")

@@ -180,15 +180,6 @@ def test_a_cell_of_other_code_is_not_shown() -> None:
     assert row.marks == ("bim was run on other code and is not shown: run it again",)
 
 
-def test_attacks_of_the_protocol_that_nobody_asked_for_are_told() -> None:
-    manifest = replace(make_manifest({"digits": {"relu": ["bim"]}}), attacks=["fgsm", "bim", "worst_case"])
-    (row,) = one_board([make_cell()], manifest).rows
-    assert row.unasked == ("fgsm", "worst_case")
-    assert row.told() == [("△", "not asked for, of its protocol: fgsm, worst_case")]
-    (whole,) = one_board([make_cell()], replace(manifest, attacks=["bim"])).rows
-    assert (whole.unasked, whole.sign) == ((), "")
-
-
 @styles
 def test_a_planned_model_without_any_result_is_a_row(style: str) -> None:
     manifest = make_manifest({"digits": {"relu": ["bim"], "relog": ["bim"]}})

@@ -15,7 +15,7 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.certificates import checked
-from robustboard.benchmark.report.diagnoses import Flags, flags_of, of_model
+from robustboard.benchmark.report.diagnoses import flags_of, of_model
 from robustboard.benchmark.report.verdicts import clean_disagreements, jointly_robust_examples
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
@@ -286,9 +286,7 @@ def _make_row(
     missing = tuple(name for name in planned if name not in cells)
     unasked = tuple(name for name in of_protocol if name not in planned and name not in cells)
     certificate, troubles = checked(certificates, list(cells.values()))
-    # The checks walk in an L∞ ball: who was not attacked in one need not have been looked at.
-    everywhere = diagnoses or any(cell.attack.norm == "linf" for cell in cells.values())
-    flags = flags_of(diagnoses, cells) if everywhere else Flags()
+    flags = flags_of(diagnoses, cells)
     informs = (*flags.informs, *([f"not asked for, of its protocol: {', '.join(unasked)}"] if unasked else []))
     found = (*marks(cells), *stale, *troubles, *flags.doubts, *informs)
     return Row(model, cells, missing, found, certificate, informs, unasked)
