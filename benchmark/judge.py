@@ -18,9 +18,6 @@ from robustboard.benchmark.errors import ModelFaultError
 
 TOLERANCE = 1e-6
 BLOCK = 4
-PART = 32
-"""Images that a convolutional network gets at once on a processor: their activations stay in its caches. A pass forward and back
-of 128 of MNIST takes a quarter less so, one of CIFAR-10 a twentieth."""
 OutputKind = Literal["logits", "probabilities", "log-probabilities"]
 
 
@@ -65,8 +62,8 @@ class Verdict:
 
 
 class CountedModel(nn.Module):
-    """A model with a meter: rows that went forward, and rows that a gradient came back through. Batches are filled up and parted,
-    unless the model is to be met as it is."""
+    """A model with a meter: rows that went forward, and rows that a gradient came back through. Batches are filled up, unless
+    the model is to be met as it is."""
 
     def __init__(self, network: nn.Module, *, filled: bool = True) -> None:
         super().__init__()
@@ -77,7 +74,7 @@ class CountedModel(nn.Module):
         self.backwards = 0
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = call_in_parts(self.network, images) if self.filled else self.network(images)
+        logits = padded_call(self.network, images) if self.filled else self.network(images)
         if isinstance(logits, Tensor) and logits.is_floating_point():
             # A network in float64 or bfloat16 is judged in float32, too: attacks keep their numbers in one format.
             logits = logits.float()
@@ -90,8 +87,8 @@ class CountedModel(nn.Module):
         self.backwards += len(gradient)
 
 
-def call_in_parts(network: nn.Module, images: Tensor) -> Tensor:
-    """The network's answers, the batch filled up to a multiple of four with copies of its last image, and given to it in parts.
+def padded_call(network: nn.Module, images: Tensor) -> Tensor:
+    """The network's answers, the batch filled up to a multiple of four with copies of its last image.
 
     Matrix products on a processor sum the last one to three rows of a thread's share in another order, and where features
     tie (a black background under max-pooling) such a rounding turns whole gradients. In batches of whole fours an example's
@@ -101,20 +98,10 @@ def call_in_parts(network: nn.Module, images: Tensor) -> Tensor:
     """
     rows = len(images)
     wanted = -(-rows // BLOCK) * BLOCK
-    if rows != wanted:
-        images = torch.cat([images, images[-1:].detach().expand(wanted - rows, *images.shape[1:])])
-    parts = images.split(PART) if wanted > PART and _is_faster_in_parts(network, images.device) else (images,)
-    answers = [network(part) for part in parts]
-    for answer, part in zip(answers, parts, strict=True):
-        if not isinstance(answer, Tensor) or answer.shape[:1] != part.shape[:1]:
-            return answer  # type: ignore[no-any-return]
-    joined: Tensor = answers[0] if len(answers) == 1 else torch.cat(answers)
-    return joined if rows == wanted else joined[:rows]
-
-
-def _is_faster_in_parts(network: nn.Module, device: torch.device) -> bool:
-    """Whether activations are what a pass waits for: a network without convolutions has few, and would wait for the calls."""
-    return device.type == "cpu" and any(isinstance(module, nn.Conv2d) for module in network.modules())
+    if rows in (0, wanted):
+        return network(images)  # type: ignore[no-any-return]
+    answers = network(torch.cat([images, images[-1:].detach().expand(wanted - rows, *images.shape[1:])]))
+    return answers[:rows] if isinstance(answers, Tensor) and len(answers) == wanted else answers
 
 
 @contextmanager
@@ -146,7 +133,7 @@ def ask(network: nn.Module, images: Tensor) -> Tensor:
     """Float32 logits (N, K) without a graph. Raises `ModelFaultError` when the model raises or its answer has another shape."""
     try:
         with torch.no_grad():
-            logits = call_in_parts(network, images)
+            logits = padded_call(network, images)
     except Exception as trouble:
         if is_out_of_memory(trouble):
             raise

@@ -89,7 +89,7 @@ def test_marks_bounds_and_what_is_missing_stand_in_every_format(style: str, mark
     text = publish([marked], style).text
     assert MARK in text
     assert "bim failed on 3 of 20 examples (the candidate is outside the box): upper bound only" in text
-    assert "cw not run yet" in text
+    assert "no result here of cw" in text
     assert "the model raised" in text
     sign, bound, proof = {
         "latex": (r"odd $\blacktriangle$", r"$\leq$ 75.0", r"$\geq$ 25.0"),

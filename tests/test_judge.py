@@ -12,8 +12,7 @@ import robustboard
 from conftest import Linear, linear_problem
 from evaluation_tasks import EPSILON, proposes, records, task_for, to_edge
 from robustboard.attacks.attack import Proposal
-from robustboard.benchmark.errors import ModelFaultError
-from robustboard.benchmark.judge import PART, CountedModel, Threat, call_in_parts, look_clean
+from robustboard.benchmark.judge import CountedModel, Threat, look_clean
 
 
 def test_an_attack_that_claims_success_but_changes_nothing_is_not_believed() -> None:
@@ -163,48 +162,3 @@ def test_an_answer_and_its_gradient_are_the_same_to_the_bit_in_batches_of_all_si
     finally:
         torch.set_num_threads(before)
     assert counted.forwards == 48 + sum(len(range(0, 48 - size + 1, 16)) * size for size in [*range(1, 20), 31, 47])
-
-
-class Watched(nn.Module):
-    """A network that keeps the sizes of the batches it was given."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-        self.sizes: list[int] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.sizes.append(len(images))
-        answer: Tensor = self.layers(images)
-        return answer
-
-
-@pytest.mark.parametrize(("rows", "sizes"), [(5, [8]), (32, [32]), (33, [32, 4]), (128, [32] * 4), (0, [0])])
-def test_a_convolutional_network_gets_no_more_than_its_caches_hold(rows: int, sizes: list[int]) -> None:
-    network = Watched(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 36, 3))
-    images = torch.rand(rows, 1, 8, 8)
-    answers = call_in_parts(network, images)
-    assert network.sizes == sizes
-    assert max(sizes) <= PART
-    assert torch.equal(answers, torch.cat([call_in_parts(network, image[None]) for image in images] or [torch.zeros(0, 3)]))
-
-
-def test_a_network_without_convolutions_is_called_once() -> None:
-    network = Watched(nn.Flatten(), nn.Linear(64, 3))
-    call_in_parts(network, torch.rand(130, 1, 8, 8))
-    assert network.sizes == [132]
-
-
-def test_an_answer_of_another_length_is_not_mended_by_the_parts_beside_it() -> None:
-    """32 + 8 images, 39 + 1 answers: as many as wanted, and still refused."""
-
-    class Uneven(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = nn.Conv2d(1, 1, 1)
-
-        def forward(self, images: Tensor) -> Tensor:
-            return torch.zeros(39 if len(images) == PART else 1, 3)
-
-    with pytest.raises(ModelFaultError, match="answered"):
-        look_clean(Uneven(), torch.rand(40, 1, 8, 8), torch.zeros(40, dtype=torch.int64), "softmax")

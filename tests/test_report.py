@@ -124,7 +124,7 @@ def test_a_missing_cell_is_said(style: str) -> None:
     text = render([board], style)
     row = next(line for line in text.splitlines() if "relog" in line)
     assert "missing" in row
-    assert "△ relog: cw not run yet." in text
+    assert "△ relog: no result here of cw." in text
     assert "▲ relu" not in text
 
 

@@ -140,7 +140,7 @@ def test_a_models_page_tells_all_that_is_known(site: Path) -> None:
     assert "robustboard certify digits/strong --method crown" in strong
     unfinished = read_page(site / "models" / "digits" / "unfinished.html").shown
     assert unfinished.count("not run") >= 2
-    assert "fgsm, cw not run yet" in unfinished
+    assert "no result here of fgsm, cw" in unfinished
 
 
 def test_a_model_of_the_registry_shows_its_recipe_and_one_of_other_weights_does_not(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class Row:
         """Its marks and what is missing, a sentence each behind its own sign."""
         found = [("△" if mark in self.informing else "▲", mark) for mark in self.marks]
         if self.missing:
-            found.append(("▲" if self.lacks(self.main_norm) else "△", f"{', '.join(self.missing)} not run yet"))
+            found.append(("▲" if self.lacks(self.main_norm) else "△", f"no result here of {', '.join(self.missing)}"))
         return found
 
     def any_cell(self) -> CellResult:

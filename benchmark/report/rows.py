@@ -31,7 +31,7 @@ class ResultRow:
     attack: str
     """Empty where a whole model was not run."""
     state: State
-    """Measured; missing, as planned and not run yet; or not run, for the reason."""
+    """Measured; missing, as planned and no readable result of it here; or not run, for the reason."""
     reason: str = ""
     norm: str = ""
     aim: str = ""

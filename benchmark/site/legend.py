@@ -46,7 +46,7 @@ SIGNS: Mapping[str, str] = {
     "△": "A failed check or a note that leaves the number what it is.",
     "2–4": "A tie: the places that the model can have. Models whose places overlap may still be apart; the comparison says so.",
     "n=200": "Fewer examples than the rest of the column, or of the board.",
-    "missing": "Planned by the protocol, not run yet.",
+    "missing": "Planned by the protocol; no readable result of it is here.",
     "–": "There is no such number.",
     "> half unfooled": "More than half of the examples were fooled at no distance.",
     "shading": "Darker is more: the share of examples that stand. Shades are in the order of their grey.",

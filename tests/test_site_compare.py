@@ -1,0 +1,79 @@
+"""The page that compares two models, in a real Chromium: its numbers, its marks, its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from browsed import opened
+from robustboard.benchmark.report.compare.differences import compare_sides
+from robustboard.benchmark.report.compare.sides import read_sides
+from sited import wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytest_plugins = ("browsed",)
+
+
+def cells(page: Page, name: str) -> list[str]:
+    """A row of the comparison."""
+    row = page.locator("#compared tbody tr").filter(has=page.get_by_role("rowheader", name=name, exact=True))
+    return [" ".join(text.split()) for text in row.locator("td").all_text_contents()]
+
+
+def test_a_comparison_shows_the_numbers_of_compare(page: Page, site: Path, results: Path) -> None:
+    opened(page, site / "compare.html", "digits/strong/weak")
+    page.wait_for_selector("#result[data-ready]")
+    sides = read_sides("digits/strong", "digits/weak", results)
+    board_wide = {each.label: each for each in compare_sides(sides)}
+    for name in ("bim", "fgsm", "cw"):
+        each = board_wide[name]
+        assert each.tested is not None
+        a, b, difference, p, _, counts, _ = cells(page, name)
+        assert a.startswith(f"{100 * each.a.value:.1f}[")
+        assert b.startswith(f"{100 * each.b.value:.1f}[")
+        paired = each.tested.paired
+        low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in (paired.low, paired.high))
+        assert difference == f"{100 * paired.difference:+.1f}".replace("-", "−") + f"[{low}, {high}]"
+        assert p == f"{paired.p_value:.2g}"
+        assert counts.split(" · ")[1:3] == [str(len(each.lost)), str(len(each.gained))]
+    assert "A withstands significantly more" in (page.text_content("#said") or "")
+    assert page.text_content("#command") == "robustboard compare digits/strong digits/weak"
+
+
+def test_swapping_turns_every_number_round(page: Page, site: Path) -> None:
+    opened(page, site / "compare.html", "digits/strong/weak")
+    page.wait_for_selector("#result[data-ready]")
+    before = cells(page, "bim")
+    page.click("#swap")
+    assert page.evaluate("location.hash") == "#digits/weak/strong"
+    after = cells(page, "bim")
+    assert (after[0], after[1]) == (before[1], before[0])
+    assert before[2].startswith("−80.0[")
+    assert after[2].startswith("+80.0[")
+    assert after[3:5] == before[3:5]
+    assert after[5].split(" · ")[1:3] == before[5].split(" · ")[2:0:-1]
+    assert "B withstands significantly more" in (page.text_content("#said") or "")
+
+
+def test_a_comparison_carries_marks_and_tests_no_bound(page: Page, site: Path) -> None:
+    opened(page, site / "compare.html", "digits/doubted/unfinished")
+    page.wait_for_selector("#result[data-ready]")
+    marks = page.text_content("#marks") or ""
+    assert "A, doubted: ▲ outputs are probabilities" in marks
+    assert "B, unfinished: ▲ no result here of fgsm, cw" in marks
+    assert cells(page, "fgsm")[1:3] == ["missing", "not on the same images"]
+    page.select_option("#board", "mnist")
+    wait_until(page, "document.title.startsWith('other and plain')")
+    assert "tied" in (page.text_content("#said") or "")
+    opened(page, site / "compare.html", "digits/strong/nobody")
+    page.wait_for_selector("#result[data-ready]")
+    assert "This board has no nobody" in (page.text_content("#said") or "")
+
+
+def test_pictures_of_two_models_stand_side_by_side(page: Page, pictured: Path) -> None:
+    opened(page, pictured / "compare.html", "digits/a/b")
+    page.wait_for_selector("#side img")
+    assert page.locator("#side img").count() == 4
+    wait_until(page, "[...document.querySelectorAll('#side img')].slice(0, 1).every(image => image.naturalWidth > 100)")
