@@ -43,9 +43,9 @@ register(
     "bim_ce",
     norm="linf",
     aim="budget",
-    version=1,
+    version=2,
     source="Kurakin et al. 2016, section 2.2",
-    preset={"loss": "cross_entropy"},
+    preset={"loss": "log_odds"},
     check=check_reach,
 )(bim)
 

@@ -31,7 +31,7 @@ register(
     "fgsm_ce",
     norm="linf",
     aim="budget",
-    version=1,
+    version=2,
     source="Goodfellow et al. 2014, section 4",
-    preset={"loss": "cross_entropy"},
+    preset={"loss": "log_odds"},
 )(fgsm)

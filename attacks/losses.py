@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LossName = Literal["margin", "cross_entropy"]
+LossName = Literal["margin", "log_odds", "cross_entropy"]
 Head = Literal["softmax", "sigmoid", "identity"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -40,7 +40,7 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 
     Cross-entropy is log(1 + exp) of it: it rises with this and its gradient is this one's times 1 − p_y, which underflows
     on a confident model, where this has the margin's gradient. An attack to which a gradient's length means nothing
-    climbs the same hill by it.
+    climbs the same hill by it: so do `fgsm_ce`, `bim_ce` and `pgd_ce`, whose papers have cross-entropy.
     """
     own = logits.gather(1, labels[:, None]).squeeze(1)
     return logits.scatter(1, labels[:, None], -torch.inf).logsumexp(1) - own
@@ -81,7 +81,7 @@ def wrong_classes(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.scatter(1, labels[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :-1]
 
 
-LOSSES: dict[LossName, Loss] = {"margin": margin, "cross_entropy": cross_entropy}
+LOSSES: dict[LossName, Loss] = {"margin": margin, "log_odds": log_odds, "cross_entropy": cross_entropy}
 
 
 def ascent_loss(name: LossName, logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:

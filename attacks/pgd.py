@@ -55,9 +55,9 @@ register(
     "pgd_ce",
     norm="linf",
     aim="budget",
-    version=1,
+    version=2,
     source="Madry et al. 2017, section 2.1",
-    preset={"loss": "cross_entropy"},
+    preset={"loss": "log_odds"},
     check=check_reach,
 )(pgd)
 

@@ -59,9 +59,13 @@ def test_cross_entropy_gives_up_on_a_confident_model_where_the_margin_does_not()
     assert len(images) >= 20
     confident = Wrapped(model, scale=100.0)
     by_margin = is_fooled(model, run_quickly("bim", confident, images, labels, epsilon=0.25).images, labels)
-    by_entropy = is_fooled(model, run_quickly("bim_ce", confident, images, labels, epsilon=0.25).images, labels)
-    unscaled = is_fooled(model, run_quickly("bim_ce", model, images, labels, epsilon=0.25).images, labels)
+    by_entropy = is_fooled(
+        model, run_quickly("bim", confident, images, labels, epsilon=0.25, loss="cross_entropy").images, labels
+    )
+    unscaled = is_fooled(model, run_quickly("bim", model, images, labels, epsilon=0.25, loss="cross_entropy").images, labels)
+    by_log_odds = is_fooled(model, run_quickly("bim_ce", confident, images, labels, epsilon=0.25).images, labels)
     assert bool(by_margin.all())
+    assert bool(by_log_odds.all()), "the papers' loss in exact arithmetic does not stop"
     assert bool(unscaled.all()), "it is the scale that stops cross-entropy, not the loss"
     assert float(by_entropy.float().mean()) < 0.1
 

@@ -19,6 +19,7 @@ from robustboard.attacks.losses import (
     confidence,
     cross_entropy,
     is_decisive,
+    log_odds,
     margin,
     success_margin,
 )
@@ -55,7 +56,7 @@ def test_margin_is_negative_exactly_where_the_label_is_strictly_first(problem: t
 @given(problem=logits_and_labels(), shift=st.sampled_from([-100.0, -1.0, 7.0, 100.0]))
 def test_losses_do_not_see_a_constant_added_to_all_logits(problem: tuple[Tensor, Tensor], shift: float) -> None:
     logits, labels = problem
-    for loss in (margin, cross_entropy):
+    for loss in (margin, log_odds, cross_entropy):
         assert torch.allclose(loss(logits + shift, labels), loss(logits, labels), atol=1e-4)
     assert torch.allclose(margin(logits.log_softmax(1), labels), margin(logits, labels), atol=1e-4)
 
@@ -69,6 +70,17 @@ def test_margin_brackets_cross_entropy(problem: tuple[Tensor, Tensor]) -> None:
     others = torch.tensor(float(logits.shape[1] - 1)).log()
     assert bool((entropy >= torch.nn.functional.softplus(lead) - 1e-6).all())
     assert bool((entropy <= torch.nn.functional.softplus(lead + others) + 1e-6).all())
+
+
+@quick
+@given(problem=logits_and_labels())
+def test_cross_entropy_climbs_where_the_log_odds_climb(problem: tuple[Tensor, Tensor]) -> None:
+    # CE = log (1 + exp L), so that its gradient is (1 − p_y) times that of the log-odds L: fgsm_ce may climb either.
+    logits, labels = problem[0].double().requires_grad_(True), problem[1]
+    odds, entropy = log_odds(logits, labels), cross_entropy(logits, labels)
+    assert torch.allclose(entropy, torch.nn.functional.softplus(odds), atol=1e-9)
+    (by_odds,), (by_entropy,) = (torch.autograd.grad(loss.sum(), logits) for loss in (odds, entropy))
+    assert torch.allclose(by_entropy, by_odds * odds.sigmoid().detach()[:, None], atol=1e-9)
 
 
 def test_the_margin_has_a_gradient_where_cross_entropy_has_none() -> None:
