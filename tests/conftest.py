@@ -18,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from robustboard.benchmark import cli
+from robustboard.benchmark.memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 
+keep_freed_memory()
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
