@@ -108,6 +108,8 @@ class AttackCard:
         for name, value in parameters.items():
             if name not in known:
                 raise ValueError(f"attack {self.name} has no parameter {name!r}; it has {', '.join(known)}")
+            if value != self.preset.get(name, value):
+                raise ValueError(f"{self.name} stands for {name} = {self.preset[name]!r}, got {value!r}: name another attack")
             _check_value(f"{self.name}: {name}", value, known[name], get_args(hints[name]), any_sign=name in checked)
         if self.check is not None:
             settings = {**known, **parameters}

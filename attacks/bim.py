@@ -44,7 +44,7 @@ register(
     norm="linf",
     aim="budget",
     version=2,
-    source="Kurakin et al. 2016, section 2.2",
+    source="Kurakin et al. 2016, section 2.2; cross-entropy by its log-odds",
     preset={"loss": "log_odds"},
     check=check_reach,
 )(bim)

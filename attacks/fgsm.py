@@ -32,6 +32,6 @@ register(
     norm="linf",
     aim="budget",
     version=2,
-    source="Goodfellow et al. 2014, section 4",
+    source="Goodfellow et al. 2014, section 4; cross-entropy by its log-odds",
     preset={"loss": "log_odds"},
 )(fgsm)

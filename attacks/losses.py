@@ -85,7 +85,8 @@ LOSSES: dict[LossName, Loss] = {"margin": margin, "log_odds": log_odds, "cross_e
 
 
 def ascent_loss(name: LossName, logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-    """The loss to climb: away from `labels`, or towards `targets` where those are given. (N,)"""
+    """The loss to climb: away from `labels`, or towards `targets` where those are given. (N,) "margin", "log_odds" (where
+    cross-entropy rises, and not 0 where that rounds), "cross_entropy" (as it is written, for those who look for the rounding)."""
     if targets is None:
         return LOSSES[name](logits, labels)
     return -LOSSES[name](logits, targets)

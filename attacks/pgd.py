@@ -56,7 +56,7 @@ register(
     norm="linf",
     aim="budget",
     version=2,
-    source="Madry et al. 2017, section 2.1",
+    source="Madry et al. 2017, section 2.1; cross-entropy by its log-odds",
     preset={"loss": "log_odds"},
     check=check_reach,
 )(pgd)

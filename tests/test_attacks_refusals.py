@@ -38,6 +38,17 @@ def test_schedules_that_cannot_reach_the_edge_are_refused(name: str) -> None:
     card.function(model, images, labels, keys(2), epsilon=0.1, steps=10, step=step)  # exactly ε is enough
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [(name, {key: value}) for name, card in attack_cards().items() for key in card.preset for value in ("margin", 7)],
+)
+def test_a_name_holds_what_it_stands_for(name: str, other: dict[str, object]) -> None:
+    card = attack_cards()[name]
+    with pytest.raises(ValueError, match=f"{name} stands for"):
+        card.bind(**other)
+    card.bind(**card.preset)
+
+
 @pytest.mark.parametrize("theta", [0.0, 2.0, -1.5])
 def test_jsma_refuses_a_theta_that_is_no_change_of_a_feature(theta: float) -> None:
     model, images, labels = two_layer_problem(count=2)

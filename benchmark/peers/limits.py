@@ -57,12 +57,14 @@ NOTE = """Each attack alone, on one batch of n examples that the network has rig
 that data set; what it does not mention is at its defaults. **passes**: rows forward + back, an example. **of a fixed batch**:
 their share of those that a loop would make in which every example takes every step: 100 % where nobody can leave early.
 **passes/wall**: the time that the passes alone would take at the best batch size, over the time that the attack took, both the
-median of runs made in turn, after one that finds no memory to reuse; *slow* is below 0.8 on MNIST, 0.9 on CIFAR-10. **filled**:
-rows that only fill up batches to a multiple of four, against those asked for: where one example of many fights on, its passes
-cost as much as four. **peak memory**: by how much the resident memory of the process rose (the kernel's high-water mark) above
-where it stood with the network and the images loaded; in brackets, the same for one pass forward and back of that batch.
-`cw_cold` and `lbfgs`, which no board runs, are left out: they take minutes; so are `apgd_dlr`, `fgsm_ce`, `bim_ce`, `pgd_ce` and
-the attacks whose names end in `_l2` and `_linf`, which are the loops of those shown with another loss or norm."""
+median of runs made in turn, after one that finds no memory to reuse (a run of 2 s and more is the only one and counts); above 1
+where more rows than there are images go at once (spsa), or the machine slowed down meanwhile; *slow* is below 0.8 on MNIST, 0.9
+on CIFAR-10. **filled**: rows that only fill up batches to a multiple of four, against those asked for: where one example of many
+fights on, its passes cost as much as four. **peak memory**: by how much the resident memory of the process rose (the kernel's
+high-water mark) above where it stood with the network and the images loaded; in brackets, the same for one pass forward and back
+of that batch. `cw_cold` and `lbfgs`, which no board runs, are left out: they take minutes; so are `apgd_dlr`, `fgsm_ce`,
+`bim_ce`, `pgd_ce` and the attacks whose names end in `_l2` and `_linf`, which are the loops of those shown with another loss or
+norm."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ INTRODUCTION = """# The ablation
 
 Every unit, head, reward and negative of the logic-inspired networks beside the plain network of its data set, under one
 schedule of training and, by narrower layers, with at most a quarter more parameters and multiply-adds. Robust accuracy in %
-with Wilson's 95 % interval, each an upper bound; *missing* is not run yet. `robustboard ablation` makes this page from the
+with Wilson's 95 % interval, each an upper bound; *missing* has no result here. `robustboard ablation` makes this page from the
 cells of `standard`.
 """
 

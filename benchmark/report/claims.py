@@ -47,7 +47,7 @@ class Claim:
     answer: Callable[[Rows], Answer]
 
 
-MISSING = Answer("Not answered: the cells that it needs are not run yet.")
+MISSING = Answer("Not answered: the cells that it needs are not here.")
 
 
 def page(boards: Sequence[Board]) -> str:
@@ -81,7 +81,7 @@ def fgsm_is_withstood(rows: Rows) -> Answer:
     worst = best.worst_case("linf")
     left = f"; in the worst case the best variant, {best.model}, keeps {100 * worst.accuracy:.1f} %" if worst else ""
     if "worst_case" in best.missing:
-        left = f"; the worst case of the best variant, {best.model}, is not run yet"
+        left = f"; the worst case of the best variant, {best.model}, is not here"
     run = sum(name in rows and _has(rows[name], "fgsm") for name in ABLATIONS["mnist"])
     return Answer(
         f"{said}{left} ({run} of {len(ABLATIONS['mnist'])} variants are run).", ["model", "fgsm", "bim", "worst L∞"], figures

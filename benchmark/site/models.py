@@ -24,7 +24,7 @@ HEADLINES = ("rank", "clean", "worst", "certified", "median", "failure")
 @dataclass(frozen=True)
 class Attacked:
     """One attack on the model: the record's row, its number as the board has it, the attack with every parameter, and the cell
-    (None where it is not run)."""
+    (None where there is no result)."""
 
     row: ResultRow
     number: Parts

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robustboard.benchmark.api import evaluate
+    from robustboard.benchmark.memory import keep_freed_memory
     from robustboard.benchmark.report.results_table import load_results
     from robustboard.models.registry import load_model
 
-__all__ = ["evaluate", "load_model", "load_results"]
+__all__ = ["evaluate", "keep_freed_memory", "load_model", "load_results"]
 
 _HOMES = {
     "evaluate": "robustboard.benchmark.api",
+    "keep_freed_memory": "robustboard.benchmark.memory",
     "load_model": "robustboard.models.registry",
     "load_results": "robustboard.benchmark.report.results_table",
 }
