@@ -23,19 +23,9 @@ from robustboard.benchmark.report.publish import read_boards
 from robustboard.benchmark.report.tables import sheet
 from robustboard.benchmark.results import load
 from robustboard.benchmark.site import pairs, pictures
-from sited import HOSTILE, Page, cells_of, keep, make_site, read_page, some_results
+from sited import HOSTILE, Page, cells_of, keep, make_site, read_page
 
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return some_results(tmp_path_factory.mktemp("results"))
-
-
-@pytest.fixture(scope="module")
-def site(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("site")
-    make_site(results, out)
-    return out
+pytest_plugins = ("browsed",)
 
 
 @pytest.fixture(scope="module")
