@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustboard.models.convolution import convolution
 from robustboard.models.recipe import Pieces
 
 
@@ -157,12 +158,26 @@ class Elliptical(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            squares = self.scale.square()
-            weighted = squares * self.centre
-            constant = (weighted * self.centre).flatten(1).sum(1)
             x = x.float()
-            both = torch.cat([x, x.square()], 1)
-            return _linear_map(both, torch.cat([2 * weighted, -squares], 1), self.padding, -constant)
+            weight, bias = self._terms()
+            return _linear_map(torch.cat([x, x.square()], 1), weight, self.padding, bias)
+
+    def of_both(self) -> nn.Conv2d | nn.Linear:
+        """What it does to x and x² side by side, as a layer of its own, with weights of its own."""
+        weight, bias = (term.detach() for term in self._terms())
+        outputs, both = weight.shape[:2]
+        layer: nn.Conv2d | nn.Linear
+        if weight.dim() == 4:
+            layer = convolution(both, outputs, weight.shape[2], padding=self.padding)
+        else:
+            layer = nn.Linear(both, outputs)
+        layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+        return layer.train(self.training)
+
+    def _terms(self) -> tuple[Tensor, Tensor]:
+        squares = self.scale.square()
+        weighted = squares * self.centre
+        return torch.cat([2 * weighted, -squares], 1), -(weighted * self.centre).flatten(1).sum(1)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.scale.shape)}, padding={self.padding}"

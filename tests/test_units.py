@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from robustboard.models.architectures import IMAGE_SHAPES, NETWORKS, build_network
+from robustboard.models.architectures import IMAGE_SHAPES, NETWORKS, build_network, fold_batch_norm
 from robustboard.models.recipe import Pieces, RecipeError, parse_recipe
 from robustboard.models.registry import count_multiply_adds, count_parameters
 from robustboard.models.units import Elliptical, MinMaxout, Quadratic, ReLog, ReLUReLog, Spherical
@@ -243,6 +243,24 @@ def test_variants_are_no_larger_than_a_quarter_more_and_answer_ten_logits(datase
         logits = network(torch.rand(3, *IMAGE_SHAPES[dataset]))
     assert logits.shape == (3, 10)
     assert bool(torch.isfinite(logits).all())
+
+
+@pytest.mark.parametrize("dataset", NETWORKS)
+@pytest.mark.parametrize("name", ["relu", "relog-quadratic-minmaxout_2_2", "relog-elliptical-maxout_4", "relog-spherical"])
+def test_a_folded_network_is_the_same_function_and_fewer_layers(dataset: str, name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(dataset, parse_recipe(name)).train()
+    images = torch.rand(16, *IMAGE_SHAPES[dataset])
+    for _ in range(20):
+        network(images)  # the averages of batch normalisation settle
+    with torch.no_grad():
+        before = network.eval()(images)
+    norms = sum(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in network.modules())
+    with torch.no_grad():
+        after = fold_batch_norm(network)(images)
+    left = sum(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in network.modules())
+    assert (norms > 0, left) == (True, norms if "spherical" in name else 0)
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dataset", NETWORKS)

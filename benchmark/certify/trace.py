@@ -24,6 +24,7 @@ from robustboard.benchmark.certify.layers import (
 )
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.judge import first_line
+from robustboard.models.convolution import ImageConv2d
 
 SUPPORTED = (
     "Linear, Conv2d without dilation, BatchNorm in evaluation mode, ReLU, MaxPool2d and AvgPool2d without padding, "
@@ -49,7 +50,7 @@ def trace(network: nn.Module, shape: Shape) -> list[Layer]:
                 f"the module {name or 'itself'!r} has a forward hook, which no bound sees: write it as a layer"
             )
     try:
-        graph = fx.Tracer().trace(network)
+        graph = _Tracer().trace(network)
     except Exception as trouble:  # a forward function can do anything
         raise UncertifiableError(
             f"the network cannot be traced ({first_line(trouble)}): a certificate needs a chain"
@@ -70,6 +71,13 @@ def _compare(network: nn.Module, layers: Sequence[Layer], shape: Shape) -> None:
         values = layer(values)
     if values.shape != answers.shape or float((values - answers).abs().max()) > 1e-4 * (1 + float(answers.abs().max())):
         raise UncertifiableError("the network's answers are not those of its layers: something in its forward is not seen here")
+
+
+class _Tracer(fx.Tracer):
+    """Torch's, to which a convolution of this project is as much a layer as one of its own."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) is ImageConv2d or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Walk:

@@ -7,6 +7,7 @@ import math
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from robustboard.models.convolution import convolution
 from robustboard.models.recipe import Recipe, RecipeError
 from robustboard.models.units import Elliptical, MinMaxout, Quadratic, ReLog, ReLUReLog, Spherical
 
@@ -50,9 +51,9 @@ def conv_unit(
         case "spherical":
             neurons = [Spherical(shape, padding)]
         case "quadratic":
-            neurons = [Quadratic(), nn.Conv2d(2 * inputs, channels, kernel, padding=padding, bias=False)]
+            neurons = [Quadratic(), convolution(2 * inputs, channels, kernel, padding=padding, bias=False)]
         case "linear":
-            neurons = [nn.Conv2d(inputs, channels, kernel, padding=padding, bias=False)]
+            neurons = [convolution(inputs, channels, kernel, padding=padding, bias=False)]
     return nn.Sequential(*neurons, nn.BatchNorm2d(channels), *unit(recipe, relog_n, to_end))
 
 
@@ -85,7 +86,7 @@ def unit(recipe: Recipe, relog_n: float, to_end: int) -> list[nn.Module]:
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """Fold every batch normalisation into the convolution or linear map before it, in place, and return the network.
+    """Fold every batch normalisation into the map before it, in place, and return the network.
 
     In evaluation mode it is the same function up to rounding, with fewer passes over memory. The network must be in
     evaluation mode (torch refuses otherwise) and cannot be trained on.
@@ -94,9 +95,19 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         if not isinstance(block, nn.Sequential):
             continue
         for place in range(len(block) - 1):
-            map_, normalisation = block[place], block[place + 1]
-            if isinstance(map_, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
-                block[place], block[place + 1] = fuse_conv_bn_eval(map_, normalisation), nn.Identity()
-            elif isinstance(map_, nn.Linear) and isinstance(normalisation, nn.BatchNorm1d):
-                block[place], block[place + 1] = fuse_linear_bn_eval(map_, normalisation), nn.Identity()
+            folded = _folded(block[place], block[place + 1])
+            if folded is not None:
+                block[place], block[place + 1] = folded, nn.Identity()
     return network
+
+
+def _folded(map_: nn.Module, normalisation: nn.Module) -> nn.Module | None:
+    match map_, normalisation:
+        case nn.Conv2d(), nn.BatchNorm2d():
+            return fuse_conv_bn_eval(map_, normalisation)
+        case nn.Linear(), nn.BatchNorm1d():
+            return fuse_linear_bn_eval(map_, normalisation)
+        case Elliptical(), _:
+            of_both = _folded(map_.of_both(), normalisation)
+            return None if of_both is None else nn.Sequential(Quadratic(), of_both)
+    return None
