@@ -20,7 +20,7 @@ from robustboard.models.training.batches import batches
 from robustboard.models.training.initialisation import initialise_from
 from robustboard.models.training.loop import Workplace, train
 from robustboard.models.training.negatives import overlaid, scrambled
-from robustboard.models.training.weight_terms import acting_weights, weight_term
+from robustboard.models.training.weight_terms import REWARDED, acting_weights, weight_term
 from robustboard.models.units import MinMaxout, ReLUReLog
 
 PATIENT = settings(deadline=None)  # a busy machine is no bug
@@ -157,6 +157,17 @@ def test_the_l2_form_is_the_mean_square_and_the_reward_has_a_gradient_to_larger_
     scale = network[0][1].weight
     assert bool((scale.grad < 0).all()), "a step down the loss makes every unit's scale larger"
     assert float(weight_term(network, WeightTerm())) == 0
+
+
+def test_a_unit_that_is_large_enough_is_rewarded_no_further_and_penalised_all_the_same() -> None:
+    network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.BatchNorm1d(2, eps=0.0))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[10.0, 0.0], [1.0, 1.0]]))
+    reward, penalty = (weight_term(network, WeightTerm(1.0, "l2", max_fit=max_fit)) for max_fit in (True, False))
+    assert (float(reward), float(penalty)) == (-(REWARDED + 1) / 2, (50 + 1) / 2)
+    (gradient,) = torch.autograd.grad(reward, network[0].weight)
+    assert gradient[0].tolist() == [0, 0]
+    assert bool((gradient[1] < 0).all())
 
 
 @pytest.mark.parametrize("name", ["relu", "relog-maxout_4", "relog-elliptical-maxout_4", "relu-mlp_16_8"])

@@ -8,10 +8,14 @@ from torch import Tensor, nn
 from robustboard.models.recipe import WeightTerm
 from robustboard.models.units import Elliptical, Spherical
 
+REWARDED = 10.0
+"""How far a unit's size is rewarded: an L2 reward's pull grows with what it has won, and behind a logarithm nothing else holds
+a unit back. Elliptical units grew beyond all bounds; no other unit of the registry's comes near."""
+
 
 def weight_term(network: nn.Module, term: WeightTerm) -> Tensor:
     """± strength · the mean over the units of ‖w‖₁ / fan-in, or of ‖w‖₂² / fan-in: minus for `max_fit`, which the loss then
-    rewards. A scalar with a graph; 0 where the term has no strength.
+    rewards, up to `REWARDED` a unit. A scalar with a graph; 0 where the term has no strength.
 
     For inputs in the unit box ‖w‖₁ is the range of w·x: the L1 reward asks each unit for a wide gap between its best and its
     worst input. The weights are those that act: where batch normalisation follows, w · γ / σ, σ as it is, because a normalised
@@ -20,8 +24,8 @@ def weight_term(network: nn.Module, term: WeightTerm) -> Tensor:
     sizes = [_sizes(weights, term) for weights in acting_weights(network)] if term.strength else []
     if not sizes:
         return torch.zeros(())
-    mean = torch.cat(sizes).mean()
-    return -term.strength * mean if term.max_fit else term.strength * mean
+    units = torch.cat(sizes)
+    return -term.strength * units.clamp(max=REWARDED).mean() if term.max_fit else term.strength * units.mean()
 
 
 def _sizes(weights: Tensor, term: WeightTerm) -> Tensor:
