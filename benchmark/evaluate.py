@@ -6,8 +6,6 @@ cut, halved after running out of memory and halved around an example that makes 
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +30,7 @@ from robustboard.benchmark.judge import (
     judge,
     wrong_shape,
 )
+from robustboard.benchmark.memory import forget_peak, peak_of
 
 BoundAttack = Callable[..., Proposal]
 
@@ -175,8 +174,7 @@ def _attack_batch(task: Task, positions: Sequence[int], counted: CountedModel, r
     labels = task.examples.labels[rows].to(task.device)
     indices = torch.as_tensor([task.indices[p] for p in positions])
     keys = make_keys(task.seed, indices, task.label).to(task.device)
-    if task.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(task.device)
+    forget_peak(task.device)
     started = time.perf_counter()
     proposal = propose(task.attack, counted, images, labels, keys, task.threat.epsilon, row_share)
     forwards, backwards = counted.forwards, counted.backwards
@@ -192,7 +190,7 @@ def _attack_batch(task: Task, positions: Sequence[int], counted: CountedModel, r
             replace(example, candidate=text if example.found else "") for example, text in zip(examples, packed, strict=True)
         ]
     has_start = proposal.from_start is not None
-    return BatchRecord(examples, len(positions), forwards, backwards, seconds, _peak_memory(task.device), has_start)
+    return BatchRecord(examples, len(positions), forwards, backwards, seconds, peak_of(task.device), has_start)
 
 
 def propose(
@@ -274,13 +272,6 @@ def _record(task: Task, position: int, at: int, proposal: Proposal, verdict: Ver
 
 def _clean_error(task: Task, position: int) -> ExampleRecord:
     return ExampleRecord(int(task.indices[position]), False, float(task.clean.confidence[position]), distance=0.0)
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _free_memory(device: torch.device) -> None:

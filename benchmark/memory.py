@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 
@@ -27,13 +31,36 @@ def peak_memory(work: Callable[[], object]) -> int | None:
     """
     _of_glibc("malloc_trim", 0)
     try:
-        # "5" sets the mark back to what is resident now; `getrusage` could only ever say the most since the process began.
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        _set_mark_back()
         before = _highest()
         work()
         return max(0, _highest() - before)
     except OSError:
         return None
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let `peak_of` begin anew: on a GPU and on Linux; elsewhere it stays the most since the process began."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        _set_mark_back()
+
+
+def peak_of(device: torch.device) -> int:
+    """The most bytes that tensors took on a GPU, or that this process had resident, since `forget_peak`."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError, StopIteration):
+        return _highest()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _set_mark_back() -> None:
+    """To what is resident now, which "5" asks for; `getrusage` could only ever say the most since the process began."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _highest() -> int:

@@ -18,6 +18,7 @@ from robustboard.attacks.adversaries import divergent, projected_gradient
 from robustboard.benchmark.datasets import check_dataset_name, load_dataset
 from robustboard.benchmark.environment import choose_device, current_environment
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.memory import forget_peak, peak_of
 from robustboard.models import registry
 from robustboard.models.architectures import build_network
 from robustboard.models.recipe import Recipe, RecipeError, parse_recipe
@@ -49,6 +50,7 @@ def train_model(
     torch.manual_seed(settings.seed)
     network = build_network(dataset_name, recipe)
     workplace = _workplace(name, dataset_name, home, choose_device(device))
+    forget_peak(workplace.device)
     steps = settings.epochs * (len(data_set.labels) // settings.batch_size)
     with tqdm(total=steps, desc=name, unit="step", mininterval=1.0) as bar:
         try:
@@ -68,7 +70,9 @@ def train_model(
             raise InputError(f"{name}: {trouble}") from trouble
         except OSError as trouble:
             raise InputError(f"{name}: cannot save the run: {trouble.strerror}; finished epochs are kept") from trouble
-    card = _store(name, network, curve, settings, home, data, known, tags)
+    peak = peak_of(workplace.device)
+    tqdm.write(f"{name}: at most {peak / 1e9:.2f} GB of memory")
+    card = _store(name, network, curve, settings, home, data, known, tags, peak)
     if workplace.resume_file is not None:
         workplace.resume_file.unlink(missing_ok=True)
     return card
@@ -154,6 +158,7 @@ def _store(
     data: Path | None,
     known: ModelCard | None,
     tags: tuple[str, ...],
+    peak_memory_bytes: int,
 ) -> ModelCard:
     dataset_name, recipe = parse_name(name)
     network = network.float().cpu()
@@ -172,6 +177,7 @@ def _store(
         "name": name,
         "settings": asdict(settings),
         "environment": current_environment(),
+        "peak_memory_bytes": peak_memory_bytes,
         "epochs": [asdict(record) for record in curve],
         "clean_accuracy": card.clean_accuracy,
     }

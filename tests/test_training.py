@@ -55,6 +55,7 @@ def test_train_model_writes_what_loads_back(tmp_path: Path) -> None:
     assert [record["epoch"] for record in curve["epochs"]] == [1, 2]
     assert curve["settings"]["seed"] == card.training.seed
     assert curve["clean_accuracy"] == card.clean_accuracy
+    assert 50e6 < curve["peak_memory_bytes"] < 4e9
     # A finished run leaves nothing to resume: the next one starts anew.
     assert list((tmp_path / "training").glob("*")) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustboard.benchmark.datasets import load_dataset
+from robustboard.benchmark.memory import peak_memory
 from robustboard.models.architectures import build_network
 from robustboard.models.recipe import Recipe, WeightTerm, parse_recipe
 from robustboard.models.registry import weights_sha256
 from robustboard.models.training import default_settings
 from robustboard.models.training.batches import batches
 from robustboard.models.training.initialisation import initialise_from
-from robustboard.models.training.loop import Workplace, train
+from robustboard.models.training.loop import TrainingError, Workplace, train
 from robustboard.models.training.negatives import overlaid, scrambled
 from robustboard.models.training.weight_terms import REWARDED, acting_weights, weight_term
 from robustboard.models.units import MinMaxout, ReLUReLog
@@ -206,3 +208,21 @@ def test_dynamic_initialisation_scales_layers_without_normalisation() -> None:
         assert first.var(1, correction=0).tolist() == pytest.approx([1.0] * 4, rel=1e-3)
         logits = network(images)
     assert logits.var(0, correction=0).tolist() == pytest.approx([1.0] * 10, rel=1e-3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="where the kernel keeps no mark of the peak")
+@pytest.mark.parametrize("name", ["relog-minmaxout_2_4-max_fit_l2_1", "relog-elliptical-maxout_4"])
+def test_the_widest_variants_of_cifar10_train_at_batch_128_within_4_gb(name: str) -> None:
+    recipe = parse_recipe(name)
+    images, labels = torch.rand(256, 3, 32, 32, generator=generator()), torch.arange(256) % 10
+    plan = replace(default_settings("cifar10", recipe), epochs=1)
+    assert plan.batch_size == 128
+    network = build_network("cifar10", recipe)
+
+    def two_steps() -> None:
+        with pytest.raises(TrainingError, match="no better than chance"):
+            train(network, images, labels, recipe, plan, Workplace(torch.device("cpu"), bfloat16=True))
+
+    peak = peak_memory(two_steps)
+    assert peak is not None
+    assert 50e6 < peak < 4e9
