@@ -29,7 +29,7 @@ from robustboard.benchmark.statistics import wilson
 Flag = Literal[0, 1]
 Norm = Literal["linf", "l2", "l0"]
 NORMS: dict[str, Norm] = {
-    **dict.fromkeys(["fgsm", "bim", "spsa", "square", "autoattack", "max_confidence"], "linf"),
+    **dict.fromkeys(["fgsm", "bim", "spsa", "square", "autoattack", "max_confidence", "worst_case"], "linf"),
     **dict.fromkeys(["cw", "ddn", "fmn"], "l2"),
     "jsma": "l0",
 }

@@ -9,8 +9,10 @@ import pytest
 
 from handmade import diagnosed, make_cell
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report import ablation, claims
+from robustboard.benchmark.report import ablation
 from robustboard.benchmark.report.board import Board, make_boards
+from robustboard.benchmark.report.claims import page as claims
+from robustboard.benchmark.report.claims.answer import MISSING
 from robustboard.models.plan import ABLATIONS, SEEDS, SIZES
 from robustboard.models.registry import read_cards
 
@@ -40,7 +42,7 @@ def answers(boards: list[Board]) -> list[str]:
 
 
 def test_without_cells_nothing_is_answered() -> None:
-    assert answers([]) == [claims.MISSING.verdict] * len(claims.CLAIMS)
+    assert answers([]) == [MISSING.verdict] * len(claims.CLAIMS)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_sizes_are_compared_by_rank() -> None:
     assert answers(board(*shrinking))[4].startswith("Yes: smaller networks are farther from their errors")
     growing = [shortest(name, [1.0 + at] * N, parameters=10 ** (at + 1)) for at, name in enumerate(SIZES)]
     assert answers(board(*growing))[4].startswith("No: larger")
-    assert answers(board(*growing[:4]))[4] == claims.MISSING.verdict
+    assert answers(board(*growing[:4]))[4] == MISSING.verdict
 
 
 def test_seeds_show_their_range() -> None:
@@ -101,6 +103,18 @@ def test_seeds_show_their_range() -> None:
     assert "| relu " in page.split("## 6.")[1]
     assert "25.0–35.0" in page
     assert "1.000–5.000" in page
+
+
+def test_units_help_where_more_stand_in_the_worst_case_than_chance_allows() -> None:
+    def pair(more: int) -> list[Board]:
+        names = {"relu-pgd_at": 20, "relog-maxout_4-pgd_at": 20 + more}
+        return board(*(fixed(name, attack, robust) for name, robust in names.items() for attack in ("bim", "worst_case")))
+
+    assert answers(pair(15))[6].startswith("Yes: in the worst case relog-maxout_4-pgd_at stands +37.5 [")
+    assert answers(pair(-15))[6].startswith("No, they cost it: in the worst case relog-maxout_4-pgd_at stands -37.5 [")
+    assert answers(pair(1))[6].startswith("Not beyond chance")
+    assert answers(board(*(fixed(name, "bim", 20) for name in ("relu-pgd_at", "relog-maxout_4-pgd_at"))))[6] == MISSING.verdict
+    assert answers(pair(15))[7] == MISSING.verdict, "CIFAR-10 has its own"
 
 
 def test_the_ablation_names_every_variant_of_the_plan_and_what_is_missing() -> None:
@@ -117,14 +131,14 @@ def test_the_ablation_names_every_variant_of_the_plan_and_what_is_missing() -> N
 def test_an_attack_that_failed_answers_nothing() -> None:
     # All forty "withstand" an attack that raised on each of them.
     broken = make_cell("relog", "fgsm", correct=[1] * N, fooled=[0] * N, failures=N, dataset="mnist", eps=0.3)
-    assert answers(board(broken))[0] == claims.MISSING.verdict
+    assert answers(board(broken))[0] == MISSING.verdict
     boards = board(broken, fixed("relog-maxout_4", "fgsm", 6))
-    assert answers(boards)[0] == claims.MISSING.verdict
+    assert answers(boards)[0] == MISSING.verdict
     best = replace(broken, model=replace(broken.model, name="relog-maxout_4"))
     assert answers(board(best, fixed("relog", "fgsm", 5)))[0].startswith("Neither number is reached")
     cell = shortest("relog", [1.0] * N)
     failed = replace(cell, outcome=replace(cell.outcome, unfooled=1.0, upper_bound_only=True, n_attack_failures=N))
-    assert answers(board(failed))[1] == claims.MISSING.verdict
+    assert answers(board(failed))[1] == MISSING.verdict
 
 
 def test_a_marked_model_is_marked_where_its_number_stands() -> None:

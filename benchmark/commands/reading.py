@@ -13,8 +13,9 @@ from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.commands.folders import leaderboards
 from robustboard.benchmark.commands.troubles import say_left_alone
-from robustboard.benchmark.report import ablation, claims
+from robustboard.benchmark.report import ablation
 from robustboard.benchmark.report.board import Board
+from robustboard.benchmark.report.claims import page as claims
 from robustboard.benchmark.report.publish import STYLES, publish, read_boards
 from robustboard.benchmark.results import write_atomically
 from robustboard.models import registry

@@ -1,0 +1,77 @@
+"""What an answer is, and what every answer is made of: cells that are whole, names with their marks, paired comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from robustboard.benchmark.records import CellResult
+from robustboard.benchmark.report.board import Row
+from robustboard.benchmark.report.escaping import for_markdown
+from robustboard.benchmark.report.tables import marked_name, worst_cell
+from robustboard.benchmark.report.verdicts import distances, robust_examples
+from robustboard.benchmark.statistics import paired_difference, paired_distances
+
+Rows = Mapping[str, Row]
+"""The rows of a data set's board by the model's name."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the cells say now: a table of figures, and the verdict in a sentence; no figures where cells are missing."""
+
+    verdict: str
+    headers: Sequence[str] = ()
+    figures: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, the number the log had, and the function of a data set's rows that answers it."""
+
+    text: str
+    then: str
+    answer: Callable[[Rows], Answer]
+    dataset: str = "mnist"
+
+
+MISSING = Answer("Not answered: the cells that it needs are not here.")
+
+
+def has(row: Row, *attacks: str) -> bool:
+    """Whether the row has these cells whole: where an attack failed the number is a bound, which answers nothing."""
+    return all(name in row.cells and not row.cells[name].outcome.upper_bound_only for name in attacks)
+
+
+def named(row: Row) -> str:
+    return for_markdown(marked_name(row))
+
+
+def worst(row: Row) -> str:
+    return worst_cell(row, "linf", row.any_cell().outcome.n)
+
+
+def median(cell: CellResult) -> float:
+    return float(np.median(list(distances(cell).values())))
+
+
+def longer(a: CellResult, b: CellResult) -> tuple[float, float]:
+    """The median of b − a over the examples both have right, and the p-value of Wilcoxon's signed-rank test."""
+    first, second = distances(a), distances(b)
+    both = [index for index in first if index in second]
+    found = paired_distances(np.array([first[index] for index in both]), np.array([second[index] for index in both]))
+    return float("nan") if found.difference is None else found.difference, found.p_value
+
+
+def standing(a: CellResult, b: CellResult) -> tuple[float, float]:
+    """The difference of the robust accuracies b − a over the same examples, and McNemar's exact p-value."""
+    first, second = robust_examples(a), robust_examples(b)
+    both = [index for index in first if index in second]
+    found = paired_difference([first[index] for index in both], [second[index] for index in both])
+    return found.difference, found.p_value
+
+
+def signed(value: float, digits: int, significant: bool) -> str:
+    return f"{value:+.{digits}f}{(' ▲' if value > 0 else ' ▼') if significant else ''}"

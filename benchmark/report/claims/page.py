@@ -1,0 +1,83 @@
+"""The page of the claims: their texts, their order, and the answers of today's cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from tabulate import tabulate
+
+from robustboard.benchmark.datasets import title
+from robustboard.benchmark.report.board import Board
+from robustboard.benchmark.report.claims.answer import Claim
+from robustboard.benchmark.report.claims.networks import (
+    carlini_wagner_fools_half,
+    fgsm_is_withstood,
+    max_fit_helps,
+    negatives_resist_confidence,
+)
+from robustboard.benchmark.report.claims.properties import seeds_agree, smaller_is_more_robust, units_help
+
+
+def page(boards: Sequence[Board]) -> str:
+    """The Markdown page."""
+    parts = [INTRODUCTION]
+    for number, claim in enumerate(CLAIMS, 1):
+        answer = claim.answer({row.model: row for board in boards if board.dataset == claim.dataset for row in board.rows})
+        parts.append(f"## {number}. {claim.text}\n\n**Then**: {claim.then}\n")
+        if answer.figures:
+            table = tabulate(answer.figures, headers=answer.headers, tablefmt="github", disable_numparse=True)
+            parts.append(f"**Now**, {title(claim.dataset)}, protocol `standard`:\n\n{table}\n")
+        parts.append(f"**Verdict**: {answer.verdict}\n")
+    return "\n".join(parts)
+
+
+INTRODUCTION = """# The logs' claims, answered
+
+What the research logs claimed of logic-inspired networks, the number they had, the number the same attack gives here, and
+what is left in the worst case. `robustboard claims` makes this page from the cells of `standard`; a claim whose cells are not
+run yet says so. ▲ behind a name: the marks below the table of `standard` say why.
+"""
+CLAIMS = (
+    Claim(
+        "ReLog and its companions withstand FGSM",
+        "60 % of the digits right under FGSM with ReLog, 90 % with the best of the tricks.",
+        fgsm_is_withstood,
+    ),
+    Claim(
+        "C&W fools the best MNIST model only half of the time",
+        "50 to 58 % fooled.",
+        carlini_wagner_fools_half,
+    ),
+    Claim(
+        "max_fit helps against C&W, not against FGSM",
+        "a higher accuracy under C&W, the same under FGSM.",
+        max_fit_helps,
+    ),
+    Claim(
+        "Sigmoid heads with negatives resist max-confidence",
+        "few confident errors; later withdrawn, because their confidence is low on clean images, too.",
+        negatives_resist_confidence,
+    ),
+    Claim(
+        "Smaller networks are more robust",
+        "a question on a tiny network of about 96 %.",
+        smaller_is_more_robust,
+    ),
+    Claim(
+        "The initialisation's seed matters little",
+        "a question.",
+        seeds_agree,
+    ),
+    Claim(
+        "The units help a network that is trained against PGD",
+        "not tried; asked here, on equal terms: the same adversary, schedule and size.",
+        partial(units_help, plain="relu-pgd_at", other="relog-maxout_4-pgd_at"),
+    ),
+    Claim(
+        "The units help a network of CIFAR-10 that is trained against FGSM",
+        "not tried; asked here, on equal terms: the same adversary, schedule and size.",
+        partial(units_help, plain="relu-fast_at", other="relog-maxout_4-fast_at"),
+        dataset="cifar10",
+    ),
+)

@@ -1,0 +1,76 @@
+"""What the notes on the properties of networks asked: sizes, seeds; and whether the units help on equal terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scipy import stats
+
+from robustboard.benchmark.report.board import Row
+from robustboard.benchmark.report.claims.answer import MISSING, Answer, Rows, has, median, named, worst
+from robustboard.benchmark.report.escaping import for_markdown
+from robustboard.benchmark.report.tables import attack_cell, median_cell, share
+from robustboard.benchmark.report.verdicts import jointly_robust_examples
+from robustboard.benchmark.statistics import paired_difference, wilson
+from robustboard.models.plan import SEEDS, SIZES
+
+
+def smaller_is_more_robust(rows: Rows) -> Answer:
+    """Parameters against C&W's median distance over the five sizes, by rank."""
+    chosen = [rows[name] for name in SIZES if name in rows and has(rows[name], "cw")]
+    if len(chosen) < len(SIZES):
+        return MISSING
+    sizes = [row.any_cell().model.parameters for row in chosen]
+    medians = [median(row.cells["cw"]) for row in chosen]
+    figures = [
+        [named(row), f"{size:,}", attack_cell(row.cells.get("bim")), median_cell(row.cells["cw"], 3), worst(row)]
+        for row, size in zip(chosen, sizes, strict=True)
+    ]
+    correlation = float(stats.spearmanr(sizes, medians).statistic)
+    said = "No: larger networks are farther from their errors" if correlation > 0.5 else "Undecided"
+    said = "Yes: smaller networks are farther from their errors" if correlation < -0.5 else said
+    headers = ["model", "parameters", "bim", "cw median L2", "worst L∞"]
+    return Answer(f"{said} (rank correlation of parameters and median distance {correlation:+.1f}).", headers, figures)
+
+
+def seeds_agree(rows: Rows) -> Answer:
+    """How far five runs of a recipe lie apart."""
+    figures = []
+    for base in (name for name in SEEDS if "-seed_" not in name):
+        runs = [rows[name] for name in SEEDS if name.split("-seed_")[0] == base and name in rows]
+        if len(runs) < 5 or not all(has(run, "fgsm", "cw") for run in runs):
+            return MISSING
+        clean = [100 * run.any_cell().outcome.clean_accuracy for run in runs]
+        fgsm = [100 * run.cells["fgsm"].outcome.robust_accuracy for run in runs]
+        medians = [median(run.cells["cw"]) for run in runs]
+        figures.append([for_markdown(base), _range(clean, 1), _range(fgsm, 1), _range(medians, 3)])
+    verdict = "The columns say how large a difference between two recipes must be before one run of each can tell them apart."
+    return Answer(verdict, ["recipe, five seeds", "clean, %", "fgsm, %", "cw median L2"], figures)
+
+
+def units_help(rows: Rows, *, plain: str, other: str) -> Answer:
+    """Two models of the same adversarial training, without and with the units: who stands in the worst case under L∞, paired
+    by example."""
+    if not all(name in rows and has(rows[name], "bim", "worst_case") for name in (plain, other)):
+        return MISSING
+    pair = rows[plain], rows[other]
+    first, second = (jointly_robust_examples(row.of_norm("linf")) for row in pair)
+    both = sorted(first.keys() & second.keys())
+    found = paired_difference([first[index] for index in both], [second[index] for index in both])
+    points = f"{100 * found.difference:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}] points, p = {found.p_value:.2g}"
+    said = "Yes" if found.difference > 0 else "No, they cost it"
+    said = said if found.p_value < 0.05 else "Not beyond chance"
+    figures = [_line(row) for row in pair]
+    headers = ["model", "parameters", "clean", "bim", "worst L∞"]
+    return Answer(f"{said}: in the worst case {for_markdown(other)} stands {points} apart from {plain}.", headers, figures)
+
+
+def _line(row: Row) -> list[str]:
+    cell = row.cells["worst_case"]
+    right, n = round(cell.outcome.clean_accuracy * cell.outcome.n), cell.outcome.n
+    clean = share(right, n, wilson(right, n))
+    return [named(row), f"{cell.model.parameters:,}", clean, attack_cell(row.cells["bim"]), worst(row)]
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    return f"{min(values):.{digits}f}–{max(values):.{digits}f}"
