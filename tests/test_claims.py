@@ -123,6 +123,9 @@ def test_the_ablation_names_every_variant_of_the_plan_and_what_is_missing() -> N
         assert all(f"| {name} " in text for name in names)
     (line,) = (line for line in text.splitlines() if line.startswith("| relu ") and "184,810" in line)
     assert "3,869,952" in line
+    assert f"{100 * read_cards()['mnist/relu'].clean_accuracy:.2f}" in line, "over the whole test set"
+    assert "87.2–90.8" in next(line for line in text.splitlines() if line.startswith("| relu ") and "184,810" not in line)
+    assert set(ablation.LOGGED) <= {f"{dataset}/{name}" for dataset, names in ABLATIONS.items() for name in names}
     assert "10.0 [" in line
     assert "missing" in line
     assert "untrained" in text
