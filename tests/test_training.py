@@ -180,6 +180,7 @@ def test_adversarial_training_sees_what_its_attack_returns_once_a_batch() -> Non
     keys_seen: list[int] = []
 
     def blank(model: nn.Module, images: Tensor, labels: Tensor, keys: Tensor) -> Tensor:
+        assert not any(parameter.requires_grad for parameter in model.parameters()), "the adversary has no use for that"
         assert keys.dtype == torch.int64
         assert keys.shape == labels.shape
         keys_seen.extend(keys.tolist())
@@ -192,6 +193,7 @@ def test_adversarial_training_sees_what_its_attack_returns_once_a_batch() -> Non
         train(network, *digits(), RELU, settings, CPU, perturb=blank)
     assert len(keys_seen) == 320
     assert len(set(keys_seen)) == 320
+    assert all(parameter.requires_grad for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("name", ["relu-fast_at", "relu-pgd_at", "relu-trades"])

@@ -141,7 +141,7 @@ def _step(
     """One step of the optimiser: the logits it saw and its loss. A loss that is not finite moves nothing."""
     with torch.autocast(workplace.device.type, dtype=torch.bfloat16, enabled=workplace.bfloat16):
         try:
-            seen = batch.images if perturb is None else perturb(state.network, batch.images, batch.labels, batch.keys)
+            seen = batch.images if perturb is None else _perturbed(state.network, batch, perturb)
         except FloatingPointError as trouble:
             raise TrainingError(f"the adversary failed ({trouble}): lower the learning rate") from trouble
         logits, loss = objective(state.network, batch.images, seen, batch.labels, batch.negatives, recipe, settings)
@@ -151,6 +151,15 @@ def _step(
         state.optimizer.step()
         state.schedule.step()
     return logits.detach(), loss.item()
+
+
+def _perturbed(network: nn.Module, batch: Batch, perturb: Perturb) -> Tensor:
+    """The adversary's images. It asks for no gradient of the weights, and networks that know take a faster way back."""
+    network.requires_grad_(False)
+    try:
+        return perturb(network, batch.images, batch.labels, batch.keys)
+    finally:
+        network.requires_grad_(True)
 
 
 def _anneal(network: nn.Module, settings: TrainingSettings, progress: float) -> None:
