@@ -47,6 +47,8 @@ def train_model(
     settings = (known.training if known else None) or default_settings(dataset_name, recipe)
     settings = replace(settings, seed=settings.seed if seed is None else seed, epochs=epochs or settings.epochs)
     data_set = load_dataset(dataset_name, "train", data)
+    if recipe.half:
+        data_set = data_set.select(range(recipe.half - 1, len(data_set.labels), 2))
     torch.manual_seed(settings.seed)
     network = build_network(dataset_name, recipe)
     workplace = _workplace(name, dataset_name, home, choose_device(device))

@@ -1,4 +1,4 @@
-"""Which models the registry is to hold: the logs' ablations, their robust references, sizes and seeds. Names only."""
+"""Which models the registry is to hold: the logs' ablations, their robust references, sizes, seeds and halves. Names only."""
 
 from __future__ import annotations
 
@@ -41,11 +41,13 @@ SIZES = ("relu-cnn_2_4_8", "relu-cnn_4_8_16", "relu-cnn_8_16_32", "relu-cnn_16_3
 """Five MNIST networks, the smallest of fewer than 2,000 parameters."""
 SEEDS = tuple(f"{name}{seed}" for name in ("relu", "relog-maxout_4") for seed in ("", *(f"-seed_{n}" for n in range(1, 5))))
 """Five runs each of the plain MNIST network and of one of the logs'."""
+HALVES = ("relu-half_1", "relu-half_2")
+"""Two plain MNIST networks that share no training image: what fools the one, does it fool the other?"""
 
 
 def planned() -> list[str]:
     """Every planned model, "mnist/relu" and so on, each once."""
-    groups = [*ABLATIONS.items(), *ROBUST.items(), ("mnist", SIZES), ("mnist", SEEDS)]
+    groups = [*ABLATIONS.items(), *ROBUST.items(), ("mnist", SIZES), ("mnist", SEEDS), ("mnist", HALVES)]
     return list(dict.fromkeys(f"{dataset}/{name}" for dataset, names in groups for name in names))
 
 

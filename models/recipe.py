@@ -71,7 +71,8 @@ class Recipe:
 
     `last`: only so many of the last layers have the activation `relog`, those before `relu`; 0: all. `hidden` are the widths
     of a fully connected network's hidden layers, `widths` those of a convolutional network of three layers; without either it
-    is the data set's network. `scrambling`, `overlay`: negatives seen in training. `seed` of initialisation and batches.
+    is the data set's network. `scrambling`, `overlay`: negatives seen in training. `half`: trained on the training images of even
+    (1) or of odd index (2) only, 0: on all. `seed` of initialisation and batches.
     """
 
     activation: Activation = "relu"
@@ -85,6 +86,7 @@ class Recipe:
     scrambling: bool = False
     overlay: bool = False
     adversary: Adversary = "none"
+    half: Literal[0, 1, 2] = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,6 +98,8 @@ class Recipe:
             raise ValueError(f"no convolutional network has layers of widths {self.widths} and hidden ones of {self.hidden}")
         if self.adversary == "trades" and (self.head == "sigmoid" or self.scrambling or self.overlay):
             raise ValueError("TRADES compares softmax answers to labelled images: no sigmoid_out and no negatives with it")
+        if self.half not in (0, 1, 2):
+            raise ValueError(f"the training set has halves 1 and 2, got {self.half}")
         if self.seed not in range(1000):
             raise ValueError(f"a seed is 0 to 999, got {self.seed}")
 
@@ -192,6 +196,12 @@ PARTS = (
         "fast_at|pgd_at|trades",
         lambda match: {"adversary": match[0]},
         lambda recipe: "" if recipe.adversary == "none" else recipe.adversary,
+    ),
+    Part(
+        "half_1 | half_2",
+        "half_(?P<half>[12])",
+        lambda match: {"half": int(match["half"])},
+        lambda recipe: f"half_{recipe.half}" if recipe.half else "",
     ),
     Part(
         "seed_n",

@@ -149,6 +149,7 @@ def test_a_transfer_picture_says_what_it_is(halves: list[Subject]) -> None:
         ("relog-maxout_4-sigmoid_out", "relog"),
         ("relog-quadratic-minmaxout_4_2-overlay", "relog-quadratic"),
         ("relu-mlp_32-fast_at", "relu-fast_at"),
+        ("relu-half_2", "relu-half"),
         ("halves.first", "halves"),
         ("my model", "my model"),
     ],

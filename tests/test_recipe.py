@@ -41,6 +41,8 @@ PARTS = [
     "overlay",
     "pgd_at",
     "trades",
+    "half_1",
+    "half_3",
     "seed_3",
     "seed_0",
 ]
@@ -77,6 +79,7 @@ RECIPES = st.builds(
     neuron=st.sampled_from(["linear", "quadratic", "spherical", "elliptical"]),
     pieces=PIECES,
     weight_term=TERMS,
+    half=st.sampled_from([0, 1, 2]),
     seed=st.integers(0, 999),
 )
 
@@ -163,6 +166,7 @@ def test_every_registry_entry_prints_back(card: ModelCard) -> None:
         ("relu-l2_1.50", "'l2_1.50'"),
         ("relu-l2_1e-4", "'l2_1e'"),
         ("relu-seed_0", "'seed_0'"),
+        ("relu-half_3", "'half_3'"),
         ("relu-parabolic", "'parabolic'"),
     ],
 )
@@ -198,6 +202,7 @@ def test_a_repeated_part_is_named(name: str, part: str) -> None:
         ("relog-quadratic-max_fit_l2_1-maxout_4", "relog-quadratic-maxout_4-max_fit_l2_1"),
         ("relog-overlay-sigmoid_out", "relog-sigmoid_out-overlay"),
         ("relu-seed_2-trades", "relu-trades-seed_2"),
+        ("relu-seed_2-half_1", "relu-half_1-seed_2"),
     ],
 )
 def test_parts_out_of_order_are_told_the_order(name: str, right: str) -> None:

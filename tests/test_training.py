@@ -69,6 +69,20 @@ def test_the_same_seed_gives_the_same_checkpoint_and_another_seed_another(tmp_pa
     assert cards[0].sha256 != cards[2].sha256
 
 
+def test_halves_share_no_training_image_and_make_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def look(network: nn.Module, images: Tensor, *rest: object, **more: object) -> list[EpochRecord]:
+        seen.append(images)
+        return []
+
+    monkeypatch.setattr(training, "train", look)
+    for name in ("digits/relu-half_1", "digits/relu-half_2", "digits/relu"):
+        train_model(name, data=None, device="cpu", home=tmp_path)
+    first, second, whole = seen
+    assert torch.equal(torch.cat([whole[::2], whole[1::2]]), torch.cat([first, second]))
+
+
 def test_an_entrys_settings_are_kept_unless_overridden(tmp_path: Path) -> None:
     first = train_model("digits/relu", data=None, device="cpu", home=tmp_path, epochs=1, seed=5, tags=("kept",))
     again = train_model("digits/relu", data=None, device="cpu", home=tmp_path)

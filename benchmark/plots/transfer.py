@@ -25,6 +25,7 @@ from robustboard.models.recipe import RecipeError, parse_recipe
 USUAL_N = 200
 ATTACK = "fgsm"
 MOST = 12
+HALF = "half"
 NOTE = (
     "Rows: the model that the adversarial examples were made on; columns: the model that looks at them. In each cell: of the "
     "examples that both models have right clean, the share in % that fool the column's (what is wrong is not attacked). On the "
@@ -61,23 +62,24 @@ class Transfer:
 
 def family_of(name: str) -> str:
     """A model's units and how it was trained against adversaries: "relog-quadratic" for "relog-quadratic-maxout_4-overlay",
-    "relu-pgd_at"; of a user's FILE.FUNCTION the file, so that the functions of one file (networks trained on halves of the
-    data, say) are a family."""
+    "relu-pgd_at"; "relu-half" for networks that share no training image; of a user's FILE.FUNCTION the file, so that the
+    functions of one file are a family."""
     try:
         recipe = parse_recipe(name)
     except RecipeError:
         return name.rpartition(".")[0] or name
-    neuron, adversary = recipe.neuron, recipe.adversary
-    return "-".join([recipe.activation, *([neuron] * (neuron != "linear")), *([adversary] * (adversary != "none"))])
+    parts = {recipe.neuron: recipe.neuron != "linear", recipe.adversary: recipe.adversary != "none", HALF: bool(recipe.half)}
+    return "-".join([recipe.activation, *(part for part, has in parts.items() if has)])
 
 
 def choose(rows: Sequence[Row]) -> list[Row]:
-    """Of more than twelve rows twelve, one of each family in turn, in their order."""
+    """Of more than twelve rows twelve, one of each family in turn, in their order; halves come together."""
     seen: dict[str, int] = {}
     turns = []
     for row in rows:
-        turns.append(seen.setdefault(family_of(row.model), 0))
-        seen[family_of(row.model)] += 1
+        family = family_of(row.model)
+        turns.append(seen.setdefault(family, 0))
+        seen[family] += not family.endswith(f"-{HALF}")
     first = sorted(range(len(rows)), key=lambda place: (turns[place], place))[:MOST]
     return [rows[place] for place in sorted(first)]
 
