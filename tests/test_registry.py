@@ -68,6 +68,10 @@ def test_every_checkpoint_is_small_and_the_one_its_entry_hashes(card: ModelCard)
     assert registry.file_sha256(path) == card.sha256
 
 
+def test_all_checkpoints_together_are_small() -> None:
+    assert sum(path.stat().st_size for path in (registry.HOME / "checkpoints").iterdir()) <= 40_000_000
+
+
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_every_entry_loads_as_a_float32_network_in_evaluation_mode(card: ModelCard) -> None:
     network = load_model(card.name)
