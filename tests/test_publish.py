@@ -39,6 +39,17 @@ def test_publish_writes_between_the_marks_and_nowhere_else(tmp_path: Path) -> No
     assert readme.read_text(encoding="utf-8") == text  # a second time changes nothing
 
 
+def test_publish_shows_the_models_it_is_asked_for_in_every_style(tmp_path: Path) -> None:
+    save(tmp_path, [make_cell("relu"), make_cell("relog")])
+    for style in STYLES:
+        text = publish([tmp_path], style, shown=["digits/relu"]).text
+        assert "relu" in text
+        assert "relog" not in text
+    assert [line.split(",")[3] for line in publish([tmp_path], "csv", shown=["relo*"]).text.splitlines()[1:]] == ["relog"]
+    with pytest.raises(InputError, match="is called tiny, huge"):
+        publish([tmp_path], "csv", shown=["tiny", "huge"])
+
+
 @pytest.mark.parametrize("text", ["", "no marks", BEGIN, f"{END} {BEGIN}"])
 def test_publish_leaves_a_file_without_marks_alone(tmp_path: Path, text: str) -> None:
     save(tmp_path / "results", [make_cell()])

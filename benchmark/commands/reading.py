@@ -13,6 +13,7 @@ from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark import protocols
 from robustboard.benchmark.commands.folders import leaderboards
 from robustboard.benchmark.commands.troubles import say_left_alone
+from robustboard.benchmark.options import words
 from robustboard.benchmark.report import ablation
 from robustboard.benchmark.report.board import Board
 from robustboard.benchmark.report.claims import page as claims
@@ -36,11 +37,17 @@ from robustboard.models import registry
     type=click.Path(path_type=Path),
     help="Tell optimality against the distances below this folder, too.",
 )
+@click.option("--models", "shown", default="*", help="Show these only, comma-separated globs; the ranks are among all.")
 def report_command(
-    folders: tuple[Path, ...], style: str, write: Path | None, into: tuple[Path, ...], known: tuple[Path, ...]
+    folders: tuple[Path, ...],
+    style: str,
+    write: Path | None,
+    into: tuple[Path, ...],
+    known: tuple[Path, ...],
+    shown: str,
 ) -> None:
     """Render the results below FOLDERS as tables; csv has a line a cell, its numbers in full."""
-    published = publish(list(folders), style, write, into, known)
+    published = publish(list(folders), style, write, into, known, words(shown))
     say_left_alone(published.troubles)
     print(published.text, end="" if style == "csv" else "\n")
 

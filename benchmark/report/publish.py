@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from robustboard.benchmark.canaries.grades import Grade, find_grades
@@ -13,7 +13,7 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.rows import rows_of, to_csv
-from robustboard.benchmark.report.tables import render
+from robustboard.benchmark.report.tables import is_named, render
 from robustboard.benchmark.results import read_folder, read_manifests, write_atomically
 
 STYLES = ("terminal", "markdown", "latex", "csv")
@@ -30,11 +30,17 @@ class Published:
 
 
 def publish(
-    folders: Sequence[Path], style: str, write: Path | None = None, into: Sequence[Path] = (), known: Sequence[Path] = ()
+    folders: Sequence[Path],
+    style: str,
+    write: Path | None = None,
+    into: Sequence[Path] = (),
+    known: Sequence[Path] = (),
+    shown: Sequence[str] = ("*",),
 ) -> Published:
     """Render everything readable below `folders` in a style of `STYLES`; `write` receives the style of its suffix, `into`
     Markdown. Grades of the attacks' implementations, those kept beside the results or else the package's, are named under the
-    tables; distances of the cells below `known` are among those that optimality is told against.
+    tables; distances of the cells below `known` are among those that optimality is told against; only models that a glob of
+    `shown` names have rows, in CSV, too.
 
     Raises `InputError` when there is nothing to report.
     """
@@ -42,6 +48,8 @@ def publish(
     if not boards:
         told = f" ({'; '.join(troubles)})" if troubles else ""
         raise InputError(f"there is nothing to report in {', '.join(map(str, folders))}{told}")
+    if not any(is_named(row, board.dataset, shown) for board in boards for row in board.rows) and any(b.rows for b in boards):
+        raise InputError(f"no model in {', '.join(map(str, folders))} is called {', '.join(shown)}")
     try:
         grades = find_grades(folders)
     except InputError as trouble:
@@ -49,10 +57,10 @@ def publish(
         troubles.append(str(trouble))
     others = [cell for folder in known for cell in read_folder(_there(folder))[0]]
     if write is not None:
-        write_atomically(write, _rendered(boards, style_of(write, style), grades, others))
+        write_atomically(write, _rendered(boards, style_of(write, style), grades, others, shown))
     for path in into:
-        write_atomically(path, _between_marks(path, render(boards, "markdown", grades, others)))
-    return Published(_rendered(boards, style, grades, others), troubles)
+        write_atomically(path, _between_marks(path, render(boards, "markdown", grades, others, shown)))
+    return Published(_rendered(boards, style, grades, others, shown), troubles)
 
 
 def style_of(path: Path, style: str) -> str:
@@ -65,8 +73,13 @@ def style_of(path: Path, style: str) -> str:
     return _SUFFIXES[path.suffix.lower()]
 
 
-def _rendered(boards: Sequence[Board], style: str, grades: Sequence[Grade], known: Sequence[CellResult]) -> str:
-    return to_csv(rows_of(boards, grades, known)) if style == "csv" else render(boards, style, grades, known)
+def _rendered(
+    boards: Sequence[Board], style: str, grades: Sequence[Grade], known: Sequence[CellResult], shown: Sequence[str]
+) -> str:
+    if style != "csv":
+        return render(boards, style, grades, known, shown)
+    named = [replace(board, rows=tuple(row for row in board.rows if is_named(row, board.dataset, shown))) for board in boards]
+    return to_csv(rows_of(named, grades, known))
 
 
 def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:

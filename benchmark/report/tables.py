@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -57,11 +58,17 @@ class Column:
     of: str = ""
 
 
-def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> str:
+def render(
+    boards: Sequence[Board],
+    style: str,
+    grades: Sequence[Grade] = (),
+    known: Sequence[CellResult] = (),
+    shown: Sequence[str] = ("*",),
+) -> str:
     """All boards as text; `style` is "terminal", "markdown" or "latex". `grades` of the implementations that ran are each
-    table's last row; the distances of `known` cells are among those that optimality is told against. In the terminal the
-    legend stands once, below all boards."""
-    sheets = [sheet(board, grades, known) for board in boards]
+    table's last row; the distances of `known` cells are among those that optimality is told against; only the models that a
+    glob of `shown` names have rows. In the terminal the legend stands once, below all boards."""
+    sheets = [sheet(board, grades, known, shown) for board in boards]
     if style == "latex":
         return latex.document(sheets)
     if style == "markdown":
@@ -71,13 +78,17 @@ def render(boards: Sequence[Board], style: str, grades: Sequence[Grade] = (), kn
     return "\n\n".join([*(styles.terminal(one) for one in sheets), *told]) + "\n"
 
 
-def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult] = ()) -> Sheet:
-    """What the board says, as text that no style has touched."""
+def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult] = (), shown: Sequence[str] = ("*",)) -> Sheet:
+    """What the board says, as text that no style has touched. Of models that no glob of `shown` names no row, but they count
+    among the ranks."""
     sizes = {norm: max(_worst_sizes(board, norm), default=0) for norm in CASCADE_OF}
-    rows = [_cells(row, rank, board, sizes) for row, rank in zip(board.rows, _ranks(board), strict=True)]
+    ranked = [(row, rank) for row, rank in zip(board.rows, _ranks(board), strict=True) if is_named(row, board.dataset, shown)]
+    rows = [_cells(row, rank, board, sizes) for row, rank in ranked]
     rows += [_grade_cells(board, grades, len(rows[0]))] if rows and _graded(board, grades) else []
-    optimality = _optimality(board, known)
-    bullets = [f"{sign} {row.model}: {mark}." for row in board.rows for sign, mark in row.told()]
+    optimality = _optimality([row for row, _ in ranked], board.attacks, known)
+    bullets = [f"{sign} {row.model}: {mark}." for row, _ in ranked for sign, mark in row.told()]
+    left = len(board.rows) - len(ranked)
+    bullets += [f"{left} more models of this board are not shown; the ranks are those among all."] if left else []
     bullets += [f"not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
     return Sheet(
         heading=heading(board),
@@ -112,12 +123,17 @@ def _ranks(board: Board) -> list[str]:
     return [rank_text(row, column, ranking) for row in board.rows]
 
 
-def _optimality(board: Board, known: Sequence[CellResult]) -> Grid | None:
+def is_named(row: Row, dataset: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the globs means the row's model, by its name or with its data set before it."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in (row.model, f"{dataset}/{row.model}"))
+
+
+def _optimality(rows: Sequence[Row], attacks: Sequence[str], known: Sequence[CellResult]) -> Grid | None:
     """How near each minimum-norm attack comes to the best distances known, where there are several."""
-    rows = {row.model: optimalities(row.cells, known) for row in board.rows}
-    names = [name for name in board.attacks if any(name in values for values in rows.values())]
+    near = {row.model: optimalities(row.cells, known) for row in rows}
+    names = [name for name in attacks if any(name in values for values in near.values())]
     cells = [
-        (model, *(f"{values[name]:.3f}" if name in values else "–" for name in names)) for model, values in rows.items() if values
+        (model, *(f"{values[name]:.3f}" if name in values else "–" for name in names)) for model, values in near.items() if values
     ]
     return Grid(("optimality in L2", *names), tuple(cells)) if names else None
 
