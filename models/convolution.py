@@ -52,6 +52,6 @@ class _ToImages(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (weight,) = ctx.saved_tensors
         back = weight.flatten(1).T.expand(len(gradient), -1, -1)
-        columns = torch.bmm(back, gradient.flatten(2).to(weight.dtype))
+        columns = torch.bmm(back, gradient.reshape(*gradient.shape[:2], -1).to(weight.dtype))
         # Autocast may have made the products bfloat16: their sum is not to be.
         return F.fold(columns.to(ctx.dtype), ctx.size, weight.shape[2:], padding=ctx.padding), None, None, None
