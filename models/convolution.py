@@ -25,6 +25,10 @@ class ImageConv2d(nn.Conv2d):
     attacked: its gradient is wanted, the weights' is not.
     """
 
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, padding: int = 0, bias: bool = True) -> None:
+        # No stride, dilation or groups: the way back below knows none.
+        super().__init__(inputs, outputs, kernel, padding=padding, bias=bias)
+
     def forward(self, images: Tensor) -> Tensor:
         attacked = images.requires_grad and torch.is_grad_enabled() and not self.weight.requires_grad
         if not attacked or images.device.type != "cpu":

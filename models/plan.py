@@ -10,7 +10,8 @@ ADDED = ("max_fit_l1_1", "max_fit_l2_1", "sigmoid_out", "scrambling", "overlay")
 PENALTIES = ("l1_1", "l2_1")
 """The rewards' opposites, to compare with."""
 MNIST_BASES = ("relog-minmaxout_4_2", "relog-quadratic-minmaxout_4_2", "relog-elliptical-maxout_4")
-_QUADRATIC = "relog-quadratic-maxout_4-max_fit_l2_1"
+QUADRATIC = "relog-quadratic-maxout_4-max_fit_l2_1"
+"""CIFAR-10's base with quadratic units, to which the logs added a head and negatives."""
 
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "mnist": (
@@ -26,10 +27,10 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
         "relog-maxout_4",
         "relog-minmaxout_2_4",
         "relog-minmaxout_2_4-max_fit_l2_1",
-        _QUADRATIC,
-        f"{_QUADRATIC}-sigmoid_out",
-        f"{_QUADRATIC}-sigmoid_out-overlay",
-        f"{_QUADRATIC}-sigmoid_out-scrambling",
+        QUADRATIC,
+        f"{QUADRATIC}-sigmoid_out",
+        f"{QUADRATIC}-sigmoid_out-overlay",
+        f"{QUADRATIC}-sigmoid_out-scrambling",
         "relog-elliptical-maxout_4",
     ),
 }

@@ -114,6 +114,10 @@ def test_units_help_where_more_stand_in_the_worst_case_than_chance_allows() -> N
     assert answers(pair(-15))[6].startswith("No, they cost it: in the worst case relog-maxout_4-pgd_at stands -37.5 [")
     assert answers(pair(1))[6].startswith("Not beyond chance")
     assert answers(board(*(fixed(name, "bim", 20) for name in ("relu-pgd_at", "relog-maxout_4-pgd_at"))))[6] == MISSING.verdict
+    names = ("relu-pgd_at", "relog-maxout_4-pgd_at")
+    broken = [make_cell(name, "fgsm", correct=[1] * N, fooled=[0] * N, failures=N, dataset="mnist", eps=0.3) for name in names]
+    whole = [fixed(name, attack, 20) for name in names for attack in ("bim", "worst_case")]
+    assert answers(board(*whole, *broken))[6] == MISSING.verdict, "an attack that failed leaves a bound, which answers nothing"
     assert answers(pair(15))[7] == MISSING.verdict, "CIFAR-10 has its own"
 
 

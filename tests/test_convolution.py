@@ -66,13 +66,19 @@ def test_the_gradient_of_an_image_does_not_depend_on_the_images_beside_it() -> N
 def test_whoever_trains_gets_the_gradient_of_weights_and_images() -> None:
     ours, plain, images = pair(1, (3, 1), 0)
     variable = images.requires_grad_(True)
+    of_images = []
     for layer in (ours, plain):
         layer.requires_grad_(True)
         layer(variable).square().sum().backward()
+        of_images.append(variable.grad)
+        variable.grad = None
     assert ours.weight.grad is not None
     assert plain.weight.grad is not None
     torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
-    torch.testing.assert_close(ours.bias, plain.bias)
+    assert ours.bias is not None
+    assert plain.bias is not None
+    torch.testing.assert_close(ours.bias.grad, plain.bias.grad)
+    torch.testing.assert_close(*of_images)
 
 
 def test_the_gradient_under_autocast_is_summed_in_the_images_precision() -> None:

@@ -9,7 +9,9 @@ import pytest
 from handmade import make_cell, make_manifest
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest
+from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.report.publish import BEGIN, END, publish
+from robustboard.benchmark.report.tables import render
 from robustboard.benchmark.results import write_cell, write_manifest
 
 STYLES = ["terminal", "markdown"]
@@ -48,6 +50,17 @@ def test_publish_shows_the_models_it_is_asked_for_in_every_style(tmp_path: Path)
     assert [line.split(",")[3] for line in publish([tmp_path], "csv", shown=["relo*"]).text.splitlines()[1:]] == ["relog"]
     with pytest.raises(InputError, match="is called tiny, huge"):
         publish([tmp_path], "csv", shown=["tiny", "huge"])
+
+
+def test_models_that_are_not_shown_count_among_the_ranks_and_are_told() -> None:
+    cells = [make_cell(name, fooled=[1] * hit + [0] * (20 - hit)) for name, hit in (("relu", 20), ("relog", 0), ("tiny", 20))]
+    boards = make_boards(cells, [])
+    text = render(boards, "markdown", shown=["relu"])
+    (row,) = (line for line in text.splitlines() if line.startswith("| relu "))
+    assert row.split("|")[2].strip() == "2–3"
+    assert "relog" not in text
+    assert "2 more models of this board are not shown" in text
+    assert render(boards, "markdown", shown=["digits/*"]) == render(boards, "markdown")
 
 
 @pytest.mark.parametrize("text", ["", "no marks", BEGIN, f"{END} {BEGIN}"])

@@ -93,16 +93,6 @@ def test_rows_are_sorted_by_their_worst_case() -> None:
     assert [row.model for row in one_board(cells[::-1]).rows] == ["strong", "even", "uneven"]
 
 
-def test_models_that_are_not_shown_count_among_the_ranks_and_are_told() -> None:
-    cells = [make_cell(name, fooled=[1] * hit + [0] * (20 - hit)) for name, hit in (("relu", 20), ("relog", 0), ("tiny", 20))]
-    text = render([one_board(cells)], "markdown", shown=["relu"])
-    (row,) = (line for line in text.splitlines() if line.startswith("| relu "))
-    assert row.split("|")[2].strip() == "2–3"
-    assert "relog" not in text
-    assert "2 more models of this board are not shown" in text
-    assert render([one_board(cells)], "markdown", shown=["digits/*"]) == render([one_board(cells)], "markdown")
-
-
 def test_a_row_that_is_only_an_upper_bound_stands_below_those_that_are_measured() -> None:
     failing = make_cell("failing", fooled=fooled(), failures=3)
     partial = make_cell("partial", fooled=fooled())

@@ -11,7 +11,7 @@ from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.escaping import for_markdown
 from robustboard.benchmark.report.tables import attack_cell, median_cell, share, worst_cell
 from robustboard.benchmark.statistics import wilson
-from robustboard.models.plan import ABLATIONS
+from robustboard.models.plan import ABLATIONS, QUADRATIC
 from robustboard.models.registry import ModelCard
 
 HEADERS = [
@@ -27,17 +27,16 @@ HEADERS = [
     "cw median L2",
     "worst L2",
 ]
-_QUADRATIC = "relog-quadratic-maxout_4-max_fit_l2_1"
 LOGGED = {
     "cifar10/relu": "87.2–90.8",
     "cifar10/relog": "87.5",
     "cifar10/relog-maxout_4": "87.3",
     "cifar10/relog-minmaxout_2_4": "85.2",
     "cifar10/relog-minmaxout_2_4-max_fit_l2_1": "86.2",
-    f"cifar10/{_QUADRATIC}": "87.2",
-    f"cifar10/{_QUADRATIC}-sigmoid_out": "72.8",
-    f"cifar10/{_QUADRATIC}-sigmoid_out-overlay": "69.0",
-    f"cifar10/{_QUADRATIC}-sigmoid_out-scrambling": "58.4",
+    f"cifar10/{QUADRATIC}": "87.2",
+    f"cifar10/{QUADRATIC}-sigmoid_out": "72.8",
+    f"cifar10/{QUADRATIC}-sigmoid_out-overlay": "69.0",
+    f"cifar10/{QUADRATIC}-sigmoid_out-scrambling": "58.4",
     "cifar10/relog-elliptical-maxout_4": "39–54, falling",
 }
 """The clean accuracy that the logs gave, in %, of networks of fifteen million parameters."""

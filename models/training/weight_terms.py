@@ -10,7 +10,7 @@ from robustboard.models.units import Elliptical, Spherical
 
 REWARDED = 10.0
 """How far a unit's size is rewarded: an L2 reward's pull grows with what it has won, and behind a logarithm nothing else holds
-a unit back. Elliptical units grew beyond all bounds; no other unit of the registry's comes near."""
+a unit back. Elliptical units grew beyond all bounds; of the other variants trained on MNIST none has a unit above 4.3."""
 
 
 def weight_term(network: nn.Module, term: WeightTerm) -> Tensor:

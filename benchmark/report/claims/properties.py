@@ -9,7 +9,7 @@ from scipy import stats
 from robustboard.benchmark.report.board import Row
 from robustboard.benchmark.report.claims.answer import MISSING, Answer, Rows, has, median, named, worst
 from robustboard.benchmark.report.escaping import for_markdown
-from robustboard.benchmark.report.tables import attack_cell, median_cell, share
+from robustboard.benchmark.report.tables import attack_cell, is_bound, median_cell, share
 from robustboard.benchmark.report.verdicts import jointly_robust_examples
 from robustboard.benchmark.statistics import paired_difference, wilson
 from robustboard.models.plan import SEEDS, SIZES
@@ -54,6 +54,8 @@ def units_help(rows: Rows, *, plain: str, other: str) -> Answer:
     if not all(name in rows and has(rows[name], "bim", "worst_case") for name in (plain, other)):
         return MISSING
     pair = rows[plain], rows[other]
+    if any((worst_case := row.worst_case("linf")) is None or is_bound(row, worst_case, "linf") for row in pair):
+        return MISSING
     first, second = (jointly_robust_examples(row.of_norm("linf")) for row in pair)
     both = sorted(first.keys() & second.keys())
     found = paired_difference([first[index] for index in both], [second[index] for index in both])
