@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from robustboard.models.architectures import IMAGE_SHAPES, build_network, fold_batch_norm
+from robustboard.models.architectures import IMAGE_SHAPES, build_network, fold_batch_norm, pool_before_logarithms
 from robustboard.models.recipe import Head, parse_recipe
 from robustboard.models.training.settings import TrainingSettings
 
@@ -93,7 +93,7 @@ def load_model(name: str | ModelCard, home: Path = HOME, *, folded: bool = True)
             f"{card.name}: checkpoint {card.checkpoint} does not fit recipe {card.recipe!r}: {_one_line(trouble)}"
         ) from trouble
     network.eval()
-    return fold_batch_norm(network).eval() if folded else network
+    return pool_before_logarithms(fold_batch_norm(network)).eval() if folded else network
 
 
 def save_checkpoint(network: nn.Module, path: Path) -> str:

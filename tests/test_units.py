@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from robustboard.models.architectures import IMAGE_SHAPES, NETWORKS, build_network, fold_batch_norm
+from robustboard.models.architectures import IMAGE_SHAPES, NETWORKS, build_network, fold_batch_norm, pool_before_logarithms
 from robustboard.models.recipe import Pieces, RecipeError, parse_recipe
 from robustboard.models.registry import count_multiply_adds, count_parameters
 from robustboard.models.units import Elliptical, MinMaxout, Quadratic, ReLog, ReLUReLog, Spherical
@@ -261,6 +262,28 @@ def test_a_folded_network_is_the_same_function_and_fewer_layers(dataset: str, na
     left = sum(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in network.modules())
     assert (norms > 0, left) == (True, norms if "spherical" in name else 0)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dataset", NETWORKS)
+@pytest.mark.parametrize("name", ["relu", "relog", "relu_relog", "relog_last_2", "relog-minmaxout_2_2"])
+def test_pooling_before_the_logarithm_is_the_same_function_with_the_same_gradient(dataset: str, name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(dataset, parse_recipe(name)).eval()
+    images = torch.rand(4, *IMAGE_SHAPES[dataset], requires_grad=True)
+    found = []
+    for changed in (network, pool_before_logarithms(network)):
+        logits = changed(images)
+        found.append((logits, *torch.autograd.grad(logits.square().sum(), images)))
+    for before, after in zip(*found, strict=True):
+        torch.testing.assert_close(after, before)
+    unfinished = [
+        block
+        for block in network.modules()
+        if isinstance(block, nn.Sequential)
+        for unit, pool in pairwise(block)
+        if isinstance(pool, nn.MaxPool2d) and isinstance(unit, nn.Sequential) and isinstance(unit[-1], ReLog | ReLUReLog)
+    ]
+    assert unfinished == []
 
 
 @pytest.mark.parametrize("dataset", NETWORKS)

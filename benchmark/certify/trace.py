@@ -25,6 +25,7 @@ from robustboard.benchmark.certify.layers import (
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.judge import first_line
 from robustboard.models.convolution import ImageConv2d
+from robustboard.models.pooling import MaxPool as MaxPool2x2
 
 SUPPORTED = (
     "Linear, Conv2d without dilation, BatchNorm in evaluation mode, ReLU, MaxPool2d and AvgPool2d without padding, "
@@ -74,10 +75,10 @@ def _compare(network: nn.Module, layers: Sequence[Layer], shape: Shape) -> None:
 
 
 class _Tracer(fx.Tracer):
-    """Torch's, to which a convolution of this project is as much a layer as one of its own."""
+    """Torch's, to which a convolution and a pooling of this project are as much layers as its own."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) is ImageConv2d or super().is_leaf_module(m, module_qualified_name)
+        return type(m) in (ImageConv2d, MaxPool2x2) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Walk:

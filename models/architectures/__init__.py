@@ -10,11 +10,11 @@ import math
 from torch import nn
 
 from robustboard.models.architectures import cnn, vgg
-from robustboard.models.architectures.blocks import fold_batch_norm
+from robustboard.models.architectures.blocks import fold_batch_norm, pool_before_logarithms
 from robustboard.models.architectures.mlp import mlp_network
 from robustboard.models.recipe import Recipe
 
-__all__ = ["IMAGE_SHAPES", "NETWORKS", "build_network", "fold_batch_norm"]
+__all__ = ["IMAGE_SHAPES", "NETWORKS", "build_network", "fold_batch_norm", "pool_before_logarithms"]
 
 NETWORKS = {"digits": cnn.digits_network, "mnist": cnn.mnist_network, "cifar10": vgg.cifar10_network}
 RELOG_N = {"digits": cnn.RELOG_N, "mnist": cnn.RELOG_N, "cifar10": vgg.RELOG_N}

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from robustboard.models.convolution import convolution
+from robustboard.models.pooling import MaxPool
 from robustboard.models.recipe import Recipe, RecipeError
 from robustboard.models.units import Elliptical, MinMaxout, Quadratic, ReLog, ReLUReLog, Spherical
 
@@ -98,6 +99,21 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
             folded = _folded(block[place], block[place + 1])
             if folded is not None:
                 block[place], block[place + 1] = folded, nn.Identity()
+    return network
+
+
+def pool_before_logarithms(network: nn.Module) -> nn.Module:
+    """Let every max pooling that follows a ReLog go before it, in place, and return the network.
+
+    The logarithm rises: it is the same function, of a quarter as many logarithms.
+    """
+    for block in network.modules():
+        if isinstance(block, nn.Sequential):
+            for place, pool in enumerate(list(block)[1:], 1):
+                unit = block[place - 1]
+                if isinstance(pool, MaxPool) and isinstance(unit, nn.Sequential) and isinstance(unit[-1], ReLog | ReLUReLog):
+                    block[place] = nn.Sequential(pool, unit[-1])
+                    unit[-1] = nn.Identity()
     return network
 
 

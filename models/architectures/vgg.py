@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from robustboard.models.architectures.blocks import check_last, conv_unit, narrowed
+from robustboard.models.pooling import MaxPool
 from robustboard.models.recipe import Recipe, RecipeError
 
 RELOG_N = 10.0
@@ -23,5 +24,5 @@ def cifar10_network(recipe: Recipe) -> nn.Module:
             outputs, to_end = narrowed(width, recipe), to_end - 1
             layers.append(conv_unit(inputs, outputs, 3, recipe, relog_n=RELOG_N, to_end=to_end, padding=1))
             inputs = outputs
-        layers.append(nn.MaxPool2d(2))
+        layers.append(MaxPool())
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
