@@ -7,6 +7,7 @@ A unit that has several linear pieces takes them as consecutive channels: channe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -70,8 +71,14 @@ class MinMaxout(nn.Module):
         self.pieces = pieces
 
     def forward(self, x: Tensor) -> Tensor:
-        pieces = x.movedim(1, -1).unflatten(-1, (-1, self.pieces.groups, self.pieces.group_size))
-        if x.requires_grad and torch.is_grad_enabled():
+        grid = (self.pieces.groups, self.pieces.group_size)
+        led_back = x.requires_grad and torch.is_grad_enabled()
+        if led_back and not self.training:
+            # Who attacks keeps little else, and wants the faster of two ways back.
+            best: Tensor = _Passing.apply(x.unflatten(1, (-1, *grid)))[0]  # type: ignore[no-untyped-call]
+            return best
+        pieces = x.movedim(1, -1).unflatten(-1, (-1, *grid))
+        if led_back:
             largest: Tensor = _Chosen.apply(pieces)[0]  # type: ignore[no-untyped-call]
         else:
             largest = _extremes(pieces)[2]
@@ -127,6 +134,59 @@ class _Chosen(torch.autograd.Function):
         zeros = gradient.new_zeros(*gradient.shape, ctx.grid.numel())
         of_pieces: Tensor = zeros.scatter_(-1, chosen.long()[..., None], gradient[..., None]).unflatten(-1, ctx.grid)
         return of_pieces
+
+
+class _Passing(torch.autograd.Function):
+    """(N, C, groups, group_size, …) to (N, C, …): the value, and by how much each piece and each group passes those before it.
+
+    The way back hands the gradient from the last to the first: each takes all of it if it passes, else none. A number a piece
+    is kept, and every step is one that processors do many at a time.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(pieces: Tensor) -> tuple[Tensor, ...]:
+        passing: list[Tensor] = []
+        smallest = []
+        for group in pieces.unbind(2):
+            least, *others = group.unbind(2)
+            for piece in others:
+                passing.append(least - piece)
+                least = torch.minimum(least, piece)
+            smallest.append(least)
+        largest, *others = smallest
+        for least in others:
+            passing.append(least - largest)
+            largest = torch.maximum(largest, least)
+        return largest, *passing
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
+        ctx.groups, ctx.size = inputs[0].shape[2:4]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> Tensor:
+        within = ctx.groups * (ctx.size - 1)
+        passing = ctx.saved_tensors
+        parts = [
+            part
+            for group, whole in enumerate(_handed_on(gradient, passing[within:]))
+            for part in _handed_on(whole, passing[group * (ctx.size - 1) : (group + 1) * (ctx.size - 1)])
+        ]
+        together = torch.stack(parts, 2)
+        return together.reshape(*together.shape[:2], ctx.groups, ctx.size, *together.shape[3:])
+
+
+def _handed_on(gradient: Tensor, passing: Sequence[Tensor]) -> list[Tensor]:
+    """What each of several takes, when the last that passes those before it takes all."""
+    taken = []
+    for margin in reversed(passing):
+        taken.append(torch.ops.aten.threshold_backward(gradient, margin, 0))
+        gradient = gradient - taken[-1]
+    return [gradient, *reversed(taken)]
 
 
 def _same(first: Tensor, second: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from robustboard.models.registry import count_multiply_adds, count_parameters
 from robustboard.models.units import Elliptical, MinMaxout, Quadratic, ReLog, ReLUReLog, Spherical
 
 PATIENT = settings(deadline=None)  # a busy machine is no bug
+SHAPES = st.sampled_from([(3,), (3, 2), (3, 2, 4)])
 BASES = [1.5, math.e, 10.0, 100.0, 1e6]
 VARIANTS = [
     "relog",
@@ -123,13 +124,15 @@ def test_minmaxout_passes_the_gradient_to_the_chosen_piece_alone() -> None:
 
 
 @PATIENT
-@given(st.integers(2, 20), st.integers(1, 20), st.sampled_from([(3,), (3, 2), (3, 2, 4)]), st.integers(0, 2**31))
-def test_minmaxout_has_the_gradient_of_the_two_reductions(groups: int, size: int, shape: tuple[int, ...], seed: int) -> None:
+@given(st.integers(2, 20), st.integers(1, 20), SHAPES, st.booleans(), st.integers(0, 2**31))
+def test_minmaxout_has_the_gradient_of_the_two_reductions(
+    groups: int, size: int, shape: tuple[int, ...], training: bool, seed: int
+) -> None:
     """Up to 400 pieces: more than a byte can number."""
     x = torch.randn(shape[0], 2 * groups * size, *shape[1:], generator=torch.Generator().manual_seed(seed)).requires_grad_(True)
     pieces = x.movedim(1, -1).unflatten(-1, (2, groups, size))
     expected = pieces.min(-1).values.max(-1).values.movedim(-1, 1)
-    found = MinMaxout(Pieces(groups, size))(x)
+    found = MinMaxout(Pieces(groups, size)).train(training)(x)
     weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(seed))
     assert torch.equal(found, expected)
     assert torch.equal(*(torch.autograd.grad((weights * y).sum(), x)[0] for y in (found, expected)))
@@ -137,10 +140,11 @@ def test_minmaxout_has_the_gradient_of_the_two_reductions(groups: int, size: int
         assert torch.equal(MinMaxout(Pieces(groups, size))(x), expected)
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(("row", "first"), [([1, 1, 1, 1], 0), ([0, 2, 2, 2], 2), ([2, 1, 1, 3], 1), ([3, 1, 2, 0], 1)])
-def test_of_pieces_that_tie_the_first_takes_the_gradient(row: list[float], first: int) -> None:
+def test_of_pieces_that_tie_the_first_takes_the_gradient(row: list[float], first: int, training: bool) -> None:
     x = torch.tensor([row], dtype=torch.float32, requires_grad=True)
-    (gradient,) = torch.autograd.grad(MinMaxout(Pieces(2, 2))(x).sum(), x)
+    (gradient,) = torch.autograd.grad(MinMaxout(Pieces(2, 2)).train(training)(x).sum(), x)
     assert gradient.tolist() == [[float(place == first) for place in range(4)]]
 
 
@@ -149,10 +153,22 @@ def test_what_is_no_number_comes_out_of_minmaxout(place: int) -> None:
     x = torch.arange(4.0)[None].clone()
     x[0, place] = math.nan
     assert bool(MinMaxout(Pieces(2, 2))(x).isnan().all())
-    assert bool(MinMaxout(Pieces(2, 2))(x.requires_grad_(True)).isnan().all())
+    for training in (True, False):
+        assert bool(MinMaxout(Pieces(2, 2)).train(training)(x.requires_grad_(True)).isnan().all())
 
 
-def test_minmaxout_keeps_no_piece_for_the_way_back() -> None:
+def test_minmaxout_can_be_led_through_twice_and_for_many_answers_at_once() -> None:
+    unit = MinMaxout(Pieces(2, 3)).eval()
+    x = torch.rand(2, 12, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(unit, x, fast_mode=True)
+    assert torch.autograd.gradgradcheck(unit, x, fast_mode=True)
+    several = torch.randn(5, 2, 2, 3, dtype=torch.float64)
+    (together,) = torch.autograd.grad(unit(x), x, several, is_grads_batched=True)
+    apart = torch.stack([torch.autograd.grad(unit(x), x, weights)[0] for weights in several])
+    assert torch.equal(together, apart)
+
+
+def test_minmaxout_in_training_keeps_no_piece_for_the_way_back() -> None:
     x = torch.rand(8, 6 * 8, 5, 5, requires_grad=True)
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda saved: kept.append(saved.nbytes) or saved, lambda saved: saved):
