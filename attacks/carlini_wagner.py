@@ -118,7 +118,7 @@ def _minimise(
     aim="minimum",
     version=4,
     source="Carlini & Wagner 2017, section VI-A, started by FMN (Pintor et al. 2021)",
-    neutral={"start_patience": 0},
+    neutral={"start_patience": 0, "start_momentum": 0.0},
 )
 def cw(
     model: Model,
@@ -133,6 +133,7 @@ def cw(
     start_gamma: float = 0.5,
     start_norm: float = 8.0,
     start_patience: int = 0,
+    start_momentum: float = 0.0,
     steps: int = 20,
     rate: float = 0.1,
     kappa: float = 0.0,
@@ -142,7 +143,7 @@ def cw(
     towards each of the `start_classes` likeliest wrong classes, too, its norm at first `start_norm` and changing by
     `start_gamma` a step: from a norm too small, few steps do not reach the boundary of a robust network. All of it is walked
     `start_restarts` times, after the first from random points, or until `start_patience` walks, if not 0, brought an example no
-    nearer.
+    nearer; along the mean of a walk's gradients so far with `start_momentum`.
 
     At the smallest perturbation 2δ = c · ∇margin, so c is set to 2‖δ‖ / ‖∇margin‖ at an example's first success; then it
     falls by a tenth after each success and rises by a tenth after each failure, which keeps the iterate at the boundary.
@@ -150,7 +151,8 @@ def cw(
     the start's included (`from_start` says where it was that one), or the image itself.
     """
     walks = partial(fmn, steps=start_steps, classes=start_classes, restarts=start_restarts, patience=start_patience)
-    start = walks(model, images, labels, keys, gamma=start_gamma, initial_norm=start_norm, kappa=kappa, targets=targets)
+    walks = partial(walks, gamma=start_gamma, initial_norm=start_norm, momentum=start_momentum)
+    start = walks(model, images, labels, keys, kappa=kappa, targets=targets)
     rows = torch.arange(len(images), device=images.device)
     begin = _look(model, start.images, labels, targets, kappa, with_gradient=False)
     smallest = Closest.nothing(images).joined(

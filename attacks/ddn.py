@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustboard.attacks import projections
 from robustboard.attacks.attack import Model, Proposal, register
-from robustboard.attacks.walks import Look, Move, Walks, walk
+from robustboard.attacks.walks import Look, Move, Walks, check_walks, walk
 
 
 @register(
@@ -18,7 +18,8 @@ from robustboard.attacks.walks import Look, Move, Walks, walk
     aim="minimum",
     version=1,
     source="Rony et al. 2019, algorithm 1; margin loss",
-    neutral={"classes": 0, "restarts": 1, "final_share": 1.0},
+    neutral={"classes": 0, "restarts": 1, "final_share": 1.0, "momentum": 0.0},
+    check=check_walks,
 )
 def ddn(
     model: Model,
@@ -33,12 +34,13 @@ def ddn(
     initial_norm: float = 1.0,
     classes: int = 0,
     restarts: int = 1,
+    momentum: float = 0.0,
     targets: Tensor | None = None,
 ) -> Proposal:
-    """Walk along the normalised gradient of the margin while the allowed norm shrinks by 1 − γ on success, from no more than the
-    norm that succeeded (the box may have cut it; the paper's shrinks from the norm that was allowed), and grows by 1 + γ else;
-    then `classes` times more along that of Z_t − Z_y, t the likeliest wrong class, the next, …; and all of that
-    `restarts` times, after the first from a random point of the ball of `initial_norm`.
+    """Walk along the normalised gradient of the margin, or with `momentum` the mean of those so far, while the allowed norm
+    shrinks by 1 − γ on success, from no more than the norm that succeeded (the box may have cut it; the paper's shrinks from the
+    norm that was allowed), and grows by 1 + γ else; then `classes` times more along that of Z_t − Z_y, t the likeliest wrong
+    class, the next, …; and all of that `restarts` times, after the first from a random point of the ball of `initial_norm`.
 
     The step follows a cosine from 1 to 0.01, and γ one from `gamma` to `final_share` of it: with 1, the paper's, the norm goes
     on swinging by γ about the boundary. Runs all `steps` of each walk and returns the smallest successful perturbation, or the
@@ -46,6 +48,8 @@ def ddn(
     nearest boundary of an adversarially trained network is often not that of the likeliest class: more classes find it.
     `epsilon` is not used.
     """
+
+    check_walks(restarts, initial_norm, momentum)
 
     def begin(origins: Tensor) -> Move:
         allowed = origins.new_full((len(origins),), initial_norm)
@@ -60,4 +64,5 @@ def ddn(
 
         return move
 
-    return walk(model, images, labels, keys, targets, Walks(steps, classes, restarts, initial_norm, "l2"), begin)
+    walks = Walks(steps, classes, restarts, initial_norm, "l2", momentum=momentum)
+    return walk(model, images, labels, keys, targets, walks, begin)

@@ -10,23 +10,20 @@ from torch import Tensor
 from robustboard.attacks import projections
 from robustboard.attacks.attack import Model, Proposal, register
 from robustboard.attacks.projections import BallNorm
-from robustboard.attacks.walks import Look, Move, Walks, walk
+from robustboard.attacks.walks import Look, Move, Walks, check_walks, walk
 
-NEUTRAL = {"restarts": 1, "kappa": 0.0, "patience": 0}
+NEUTRAL = {"restarts": 1, "kappa": 0.0, "patience": 0, "momentum": 0.0}
 SOURCE = "Pintor et al. 2021, algorithm 1; margin loss, stretched to ε before the first success"
 
 
-def check_restarts(restarts: int, initial_norm: float, patience: int = 0) -> None:
-    """Refuse a ball that is none, restarts that would all begin at the image, and less than no patience."""
+def check_walks_with_patience(restarts: int, initial_norm: float, patience: int, momentum: float) -> None:
+    """Refuse less than no patience, and walks that cannot be."""
     if patience < 0:
         raise ValueError(f"patience is a number of walks, 0 for no end but the last, got {patience}")
-    if restarts < 1 or initial_norm < 0:
-        raise ValueError(f"restarts must be at least 1 and initial_norm at least 0, got {restarts} and {initial_norm:g}")
-    if restarts > 1 and initial_norm == 0:
-        raise ValueError(f"{restarts} restarts from a ball of radius 0 all begin at the image: raise initial_norm")
+    check_walks(restarts, initial_norm, momentum)
 
 
-@register("fmn", norm="l2", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_restarts)
+@register("fmn", norm="l2", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_walks_with_patience)
 def fmn(
     model: Model,
     images: Tensor,
@@ -42,13 +39,14 @@ def fmn(
     restarts: int = 1,
     kappa: float = 0.0,
     patience: int = 0,
+    momentum: float = 0.0,
     norm: BallNorm = "l2",
     targets: Tensor | None = None,
 ) -> Proposal:
     """δ ← Π(δ + α · g / ‖g‖₂) onto the ball of radius ε, which the model's own slope and then γ move; g the gradient of the
-    margin, then in `classes` more walks that of Z_t − Z_y, t the likeliest wrong class, the next, …; and all of that
-    `restarts` times, after the first from a random point of the ball of `initial_norm`, until `patience` walks (0: any number)
-    brought an example no nearer.
+    margin, or with `momentum` the mean of those so far, then in `classes` more walks that of Z_t − Z_y, t the likeliest wrong
+    class, the next, …; and all of that `restarts` times, after the first from a random point of the ball of `initial_norm`,
+    until `patience` walks (0: any number) brought an example no nearer.
 
     Until a first success ε is the distance at which the boundary would lie were the model linear, ‖δ‖ − f / ‖∇f‖ in the dual
     norm, times 1 + γ, and never less than before or than `initial_norm`, and δ is stretched to it: from beyond the boundary
@@ -56,9 +54,9 @@ def fmn(
     best distance) and by 1 + γ outside; it is never more than the box is wide. α falls from `rate` to a hundredth of it and γ
     from `gamma` to a hundredth along cosines. Returns the closest success, which has a margin of at least κ, or the image
     itself. A zero gradient is replaced by a random direction. `epsilon` is not used. Raises ValueError when restarts would all
-    begin at the image.
+    begin at the image, or for a momentum outside [0, 1).
     """
-    check_restarts(restarts, initial_norm, patience)
+    check_walks_with_patience(restarts, initial_norm, patience, momentum)
     # No change in the box is larger, whatever a model promises whose slope is next to nothing.
     farthest = 1.0 if norm == "linf" else math.sqrt(images[0].numel())
 
@@ -83,7 +81,8 @@ def fmn(
 
         return move
 
-    return walk(model, images, labels, keys, targets, Walks(steps, classes, restarts, initial_norm, norm, kappa, patience), begin)
+    walks = Walks(steps, classes, restarts, initial_norm, norm, kappa, patience, momentum)
+    return walk(model, images, labels, keys, targets, walks, begin)
 
 
 def _stretched(change: Tensor, radius: Tensor, norm: BallNorm) -> Tensor:
@@ -91,7 +90,7 @@ def _stretched(change: Tensor, radius: Tensor, norm: BallNorm) -> Tensor:
     return change * projections.per_example(radius / length, change)
 
 
-register("fmn_linf", norm="linf", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_restarts)(fmn)
+register("fmn_linf", norm="linf", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_walks_with_patience)(fmn)
 
 
 def dual_norms(gradient: Tensor, norm: BallNorm) -> Tensor:

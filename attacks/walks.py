@@ -19,7 +19,7 @@ from robustboard.attacks.pgd import uniform_start
 @dataclass(frozen=True)
 class Look:
     """Where a walk stands: its `change` δ (N, …) and that one's `size` (N,), whether it is a success (N,), what is climbed (N,)
-    and its gradient, like the images, the `direction` of it at L2 length 1, and a `cosine` that falls from 1 to 0."""
+    and its gradient, like the images, the `direction` to go at L2 length 1, and a `cosine` that falls from 1 to 0."""
 
     change: Tensor
     size: Tensor
@@ -38,7 +38,10 @@ Move = Callable[[Look], Tensor]
 class Walks:
     """How many and how far: `steps` each, one away from the label and one towards each of the `classes` likeliest wrong ones,
     all of it `restarts` times, after the first from a random point of the ball of `initial_norm` in `norm`. A success has a
-    margin of at least `kappa`. An example that has one leaves after `patience` walks that brought it no nearer, if not 0."""
+    margin of at least `kappa`. An example that has one leaves after `patience` walks that brought it no nearer, if not 0.
+
+    A walk's direction is that of its gradients so far, each at length 1, the last with a share of 1 − `momentum`: on networks
+    whose gradient turns from step to step their mean leads to nearer errors than any of them."""
 
     steps: int
     classes: int
@@ -47,6 +50,7 @@ class Walks:
     norm: projections.BallNorm
     kappa: float = 0.0
     patience: int = 0
+    momentum: float = 0.0
 
 
 NEARER = 0.999
@@ -103,6 +107,7 @@ def _one(
     move: Move,
 ) -> Closest:
     rows = torch.arange(len(images), device=images.device)
+    heading = torch.zeros_like(change)
     for number in range(walks.steps + 1):
         current = images + change
         if number < walks.steps:
@@ -116,9 +121,24 @@ def _one(
         closest = closest.joined(rows, current, size, found, logits, wanted)
         if number == walks.steps:
             break
-        direction, cosine = _unit(gradient, randomness.derive(keys, number)), (1 + math.cos(math.pi * number / walks.steps)) / 2
+        cosine = (1 + math.cos(math.pi * number / walks.steps)) / 2
+        direction = _unit(gradient, randomness.derive(keys, number))
+        if walks.momentum:
+            heading = walks.momentum * heading + (1 - walks.momentum) * direction
+            direction = _unit(heading, randomness.derive(keys, number))
         change = move(Look(change, size, found, climb, gradient, direction, cosine)) - images
     return closest
+
+
+def check_walks(restarts: int, initial_norm: float, momentum: float = 0.0) -> None:
+    """Refuse a ball that is none, restarts that would all begin at the image, and a momentum that is no share of what came
+    before."""
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum is the share of the directions before, at least 0 and below 1, got {momentum:g}")
+    if restarts < 1 or initial_norm < 0:
+        raise ValueError(f"restarts must be at least 1 and initial_norm at least 0, got {restarts} and {initial_norm:g}")
+    if restarts > 1 and initial_norm == 0:
+        raise ValueError(f"{restarts} restarts from a ball of radius 0 all begin at the image: raise initial_norm")
 
 
 def _climbed(logits: Tensor, labels: Tensor, targets: Tensor | None, towards: Tensor | None, kappa: float) -> Tensor:
