@@ -19,6 +19,7 @@ from robustboard.attacks.closest import Closest
 from robustboard.attacks.fmn import fmn
 from robustboard.attacks.losses import is_success, success_margin
 from robustboard.attacks.projections import norms, per_example
+from robustboard.attacks.walks import check_momentum
 
 SHRINK = 0.95
 """A feature at 0 or 1 sits at tanh w = ∓0.95, where the slope is 5 % of the steepest: the paper's 0.999999 leaves 2e-6
@@ -112,6 +113,10 @@ def _minimise(
     return smallest, succeeded, taken
 
 
+def _check_start(start_momentum: float) -> None:
+    check_momentum(start_momentum)
+
+
 @register(
     "cw",
     norm="l2",
@@ -119,6 +124,7 @@ def _minimise(
     version=4,
     source="Carlini & Wagner 2017, section VI-A, started by FMN (Pintor et al. 2021)",
     neutral={"start_patience": 0, "start_momentum": 0.0},
+    check=_check_start,
 )
 def cw(
     model: Model,
@@ -143,7 +149,7 @@ def cw(
     towards each of the `start_classes` likeliest wrong classes, too, its norm at first `start_norm` and changing by
     `start_gamma` a step: from a norm too small, few steps do not reach the boundary of a robust network. All of it is walked
     `start_restarts` times, after the first from random points, or until `start_patience` walks, if not 0, brought an example no
-    nearer; along the mean of a walk's gradients so far with `start_momentum`.
+    nearer; along a moving average of the gradient with `start_momentum`.
 
     At the smallest perturbation 2δ = c · ∇margin, so c is set to 2‖δ‖ / ‖∇margin‖ at an example's first success; then it
     falls by a tenth after each success and rises by a tenth after each failure, which keeps the iterate at the boundary.

@@ -12,14 +12,21 @@ from robustboard.attacks.attack import Model, Proposal, register
 from robustboard.attacks.walks import Look, Move, Walks, check_walks, walk
 
 
+def check_start(restarts: int, initial_norm: float, momentum: float) -> None:
+    """Refuse a norm of 0, which no factor makes another, and walks that cannot be."""
+    if initial_norm <= 0:
+        raise ValueError(f"initial_norm is multiplied at every step and must be above 0, got {initial_norm:g}")
+    check_walks(restarts, initial_norm, momentum)
+
+
 @register(
     "ddn",
     norm="l2",
     aim="minimum",
     version=1,
-    source="Rony et al. 2019, algorithm 1; margin loss",
+    source="Rony et al. 2019, algorithm 1; margin loss; momentum of Dong et al. 2018",
     neutral={"classes": 0, "restarts": 1, "final_share": 1.0, "momentum": 0.0},
-    check=check_walks,
+    check=check_start,
 )
 def ddn(
     model: Model,
@@ -37,7 +44,7 @@ def ddn(
     momentum: float = 0.0,
     targets: Tensor | None = None,
 ) -> Proposal:
-    """Walk along the normalised gradient of the margin, or with `momentum` the mean of those so far, while the allowed norm
+    """Walk along the normalised gradient of the margin, or with `momentum` a moving average of it, while the allowed norm
     shrinks by 1 − γ on success, from no more than the norm that succeeded (the box may have cut it; the paper's shrinks from the
     norm that was allowed), and grows by 1 + γ else; then `classes` times more along that of Z_t − Z_y, t the likeliest wrong
     class, the next, …; and all of that `restarts` times, after the first from a random point of the ball of `initial_norm`.
@@ -46,10 +53,9 @@ def ddn(
     on swinging by γ about the boundary. Runs all `steps` of each walk and returns the smallest successful perturbation, or the
     image itself where none was found. A zero gradient is replaced by a random direction drawn from the example's key. The
     nearest boundary of an adversarially trained network is often not that of the likeliest class: more classes find it.
-    `epsilon` is not used.
+    `epsilon` is not used. Raises ValueError for an initial norm of 0 or a momentum outside [0, 1).
     """
-
-    check_walks(restarts, initial_norm, momentum)
+    check_start(restarts, initial_norm, momentum)
 
     def begin(origins: Tensor) -> Move:
         allowed = origins.new_full((len(origins),), initial_norm)

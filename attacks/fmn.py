@@ -13,7 +13,7 @@ from robustboard.attacks.projections import BallNorm
 from robustboard.attacks.walks import Look, Move, Walks, check_walks, walk
 
 NEUTRAL = {"restarts": 1, "kappa": 0.0, "patience": 0, "momentum": 0.0}
-SOURCE = "Pintor et al. 2021, algorithm 1; margin loss, stretched to ε before the first success"
+SOURCE = "Pintor et al. 2021, algorithm 1; margin loss, stretched to ε before the first success; momentum of Dong et al. 2018"
 
 
 def check_walks_with_patience(restarts: int, initial_norm: float, patience: int, momentum: float) -> None:
@@ -44,7 +44,7 @@ def fmn(
     targets: Tensor | None = None,
 ) -> Proposal:
     """δ ← Π(δ + α · g / ‖g‖₂) onto the ball of radius ε, which the model's own slope and then γ move; g the gradient of the
-    margin, or with `momentum` the mean of those so far, then in `classes` more walks that of Z_t − Z_y, t the likeliest wrong
+    margin, or with `momentum` a moving average of it, then in `classes` more walks that of Z_t − Z_y, t the likeliest wrong
     class, the next, …; and all of that `restarts` times, after the first from a random point of the ball of `initial_norm`,
     until `patience` walks (0: any number) brought an example no nearer.
 

@@ -40,8 +40,9 @@ class Walks:
     all of it `restarts` times, after the first from a random point of the ball of `initial_norm` in `norm`. A success has a
     margin of at least `kappa`. An example that has one leaves after `patience` walks that brought it no nearer, if not 0.
 
-    A walk's direction is that of its gradients so far, each at length 1, the last with a share of 1 − `momentum`: on networks
-    whose gradient turns from step to step their mean leads to nearer errors than any of them."""
+    A walk goes along an exponential moving average of its gradients, each at length 1, the last with a share of 1 − `momentum`
+    (Dong et al. 2018, section 3.1, with L2 in L1's place): where the gradient turns from step to step, that leads to nearer
+    errors."""
 
     steps: int
     classes: int
@@ -122,19 +123,22 @@ def _one(
         if number == walks.steps:
             break
         cosine = (1 + math.cos(math.pi * number / walks.steps)) / 2
-        direction = _unit(gradient, randomness.derive(keys, number))
-        if walks.momentum:
-            heading = walks.momentum * heading + (1 - walks.momentum) * direction
-            direction = _unit(heading, randomness.derive(keys, number))
+        if walks.momentum:  # where the gradient is 0 the walk goes on as it went
+            heading = walks.momentum * heading + (1 - walks.momentum) * projections.steepest(gradient, "l2")
+        direction = _unit(heading if walks.momentum else gradient, randomness.derive(keys, number))
         change = move(Look(change, size, found, climb, gradient, direction, cosine)) - images
     return closest
 
 
-def check_walks(restarts: int, initial_norm: float, momentum: float = 0.0) -> None:
-    """Refuse a ball that is none, restarts that would all begin at the image, and a momentum that is no share of what came
-    before."""
+def check_momentum(momentum: float) -> None:
+    """Refuse a momentum that is no share of what came before."""
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum is the share of the directions before, at least 0 and below 1, got {momentum:g}")
+
+
+def check_walks(restarts: int, initial_norm: float, momentum: float) -> None:
+    """Refuse a ball that is none, restarts that would all begin at the image, and a momentum that is none."""
+    check_momentum(momentum)
     if restarts < 1 or initial_norm < 0:
         raise ValueError(f"restarts must be at least 1 and initial_norm at least 0, got {restarts} and {initial_norm:g}")
     if restarts > 1 and initial_norm == 0:

@@ -11,12 +11,13 @@ WIDEST = 256
 """From here on a step to the row below no longer fits a byte."""
 
 
-class MaxPool(nn.MaxPool2d):
+class MaxPool2x2(nn.MaxPool2d):
     """`nn.MaxPool2d(2)`: (N, C, H, W) to (N, C, H/2, W/2), the same numbers, and of values that tie the same one takes the
     gradient.
 
     Where channels lie one behind the other torch's kernel looks at one value at a time, which takes a processor longer than the
     convolutions around it; here whole slices are compared. Other layouts, dtypes, odd sides and wide images are left to torch.
+    Derivatives go backwards only.
     """
 
     def __init__(self) -> None:
@@ -56,11 +57,13 @@ class _Largest(torch.autograd.Function):
         below = (lower > upper).view(torch.uint8)
         above, under = _neighbours(on_the_right, 2)
         beyond = below * x.shape[3] + above + below * (under - above)
-        corners = torch.arange(0, x.shape[2], 2)[:, None] * x.shape[3] + torch.arange(0, x.shape[3], 2)
+        corners = torch.arange(0, x.shape[2], 2, device=x.device)[:, None] * x.shape[3]
+        corners = corners + torch.arange(0, x.shape[3], 2, device=x.device)
         return torch.maximum(upper, lower), corners + beyond.long()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(inputs[0], output[1])
 

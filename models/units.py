@@ -124,6 +124,7 @@ class _Chosen(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(output[1])
         ctx.grid = inputs[0].shape[-2:]
@@ -140,7 +141,7 @@ class _Passing(torch.autograd.Function):
     """(N, C, groups, group_size, …) to (N, C, …): the value, and by how much each piece and each group passes those before it.
 
     The way back hands the gradient from the last to the first: each takes all of it if it passes, else none. A number a piece
-    is kept, and every step is one that processors do many at a time.
+    is kept, and every step is one that processors do many at a time. For finite pieces and gradients.
     """
 
     generate_vmap_rule = True
@@ -163,6 +164,7 @@ class _Passing(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*output[1:])
         ctx.groups, ctx.size = inputs[0].shape[2:4]

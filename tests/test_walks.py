@@ -1,4 +1,4 @@
-"""The walks of DDN and FMN along the mean of their gradients: the same where these agree, nearer where they turn."""
+"""The walks of DDN and FMN along a moving average of their gradients: the same where these agree, nearer where they turn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attack_problems import linear_problem
 from conftest import keys
-from robustboard.attacks.carlini_wagner import cw
+from robustboard.attacks.attack import attack_cards
 from robustboard.attacks.ddn import ddn
 from robustboard.attacks.fmn import fmn
 from robustboard.attacks.projections import norms
@@ -53,9 +53,36 @@ def test_where_the_gradient_turns_from_step_to_step_their_mean_leads_to_nearer_e
     assert float(lengths[1].mean()) < 0.85 * float(lengths[0].mean())
 
 
+class Staircase(Rippled):
+    """The plane in steps: between two of them the gradient is exactly 0."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        side = (images.flatten(1) - 0.5) @ self.plane
+        rest = torch.remainder(side / 0.05, 1)
+        side = side + 0.05 * ((4 * rest - 3).clamp_min(0) - rest)
+        return torch.stack([side, -side], 1)
+
+
+@WALKS
+def test_where_the_gradient_is_zero_a_walk_goes_on_as_it_went(attack: Any) -> None:
+    model = Staircase()
+    images = 0.3 + 0.4 * torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = model(images).argmax(1)
+    lengths = [
+        norms(attack(model, images, labels, keys(64), momentum=momentum, initial_norm=1.0).images - images, "l2")
+        for momentum in (0.0, 0.8)
+    ]
+    assert float(lengths[1].mean()) < 0.95 * float(lengths[0].mean())
+
+
 @pytest.mark.parametrize("momentum", [-0.1, 1.0])
-@pytest.mark.parametrize(("attack", "parameter"), [(ddn, "momentum"), (fmn, "momentum"), (cw, "start_momentum")])
-def test_a_momentum_that_is_no_share_is_refused(attack: Any, parameter: str, momentum: float) -> None:
-    model, images, labels = linear_problem(classes=2)
-    with pytest.raises(ValueError, match=f"at least 0 and below 1, got {momentum:g}"):
-        attack(model, images, labels, keys(len(images)), **{parameter: momentum})
+@pytest.mark.parametrize(("name", "parameter"), [("ddn", "momentum"), ("fmn", "momentum"), ("cw", "start_momentum")])
+def test_a_momentum_that_is_no_share_is_refused_before_the_attack(name: str, parameter: str, momentum: float) -> None:
+    with pytest.raises(ValueError, match="at least 0 and below 1" if momentum > 0 else "0"):
+        attack_cards()[name].check_parameters({parameter: momentum})
+
+
+@pytest.mark.parametrize("norm", [0.0, -1.0])
+def test_ddn_refuses_a_norm_that_no_factor_makes_another(norm: float) -> None:
+    with pytest.raises(ValueError, match="must be above 0, got"):
+        attack_cards()["ddn"].check_parameters({"initial_norm": norm})

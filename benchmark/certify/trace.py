@@ -25,7 +25,7 @@ from robustboard.benchmark.certify.layers import (
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.judge import first_line
 from robustboard.models.convolution import ImageConv2d
-from robustboard.models.pooling import MaxPool as MaxPool2x2
+from robustboard.models.pooling import MaxPool2x2
 
 SUPPORTED = (
     "Linear, Conv2d without dilation, BatchNorm in evaluation mode, ReLU, MaxPool2d and AvgPool2d without padding, "

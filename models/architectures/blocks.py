@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from robustboard.models.convolution import convolution
-from robustboard.models.pooling import MaxPool
+from robustboard.models.pooling import MaxPool2x2
 from robustboard.models.recipe import Recipe, RecipeError
 from robustboard.models.units import Elliptical, MinMaxout, Quadratic, ReLog, ReLUReLog, Spherical
 
@@ -16,7 +16,7 @@ WEIGHTS_AN_INPUT = {"linear": 1, "quadratic": 2, "spherical": 1, "elliptical": 2
 """How many numbers a neuron learns, and multiplies, for each of its inputs."""
 
 
-def narrowed(width: int, recipe: Recipe) -> int:
+def narrowed(width: float, recipe: Recipe) -> int:
     """The width at which a layer of the recipe's units has about as many weights as `width` plain ones.
 
     A layer between two such layers, of k linear pieces an output and m weights an input, has k * m * width² weights, so the
@@ -111,7 +111,7 @@ def pool_before_logarithms(network: nn.Module) -> nn.Module:
         if isinstance(block, nn.Sequential):
             for place, pool in enumerate(list(block)[1:], 1):
                 unit = block[place - 1]
-                if isinstance(pool, MaxPool) and isinstance(unit, nn.Sequential) and isinstance(unit[-1], ReLog | ReLUReLog):
+                if isinstance(pool, MaxPool2x2) and isinstance(unit, nn.Sequential) and isinstance(unit[-1], ReLog | ReLUReLog):
                     block[place] = nn.Sequential(pool, unit[-1])
                     unit[-1] = nn.Identity()
     return network

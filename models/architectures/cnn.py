@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from robustboard.models.architectures.blocks import check_last, conv_unit, linear_unit, narrowed, narrowed_first
-from robustboard.models.pooling import MaxPool
+from robustboard.models.pooling import MaxPool2x2
 from robustboard.models.recipe import Recipe
 
 RELOG_N = 100.0
@@ -19,7 +19,7 @@ def digits_network(recipe: Recipe) -> nn.Module:
     return nn.Sequential(
         conv_unit(1, first, 3, recipe, relog_n=RELOG_N, to_end=2, padding=1),
         conv_unit(first, second, 3, recipe, relog_n=RELOG_N, to_end=1, padding=1),
-        MaxPool(),
+        MaxPool2x2(),
         nn.Flatten(),
         linear_unit(second * 4 * 4, hidden, recipe, relog_n=RELOG_N, to_end=0),
         nn.Linear(hidden, 10),
@@ -34,9 +34,9 @@ def mnist_network(recipe: Recipe) -> nn.Module:
     first, second, hidden = narrowed_first(widths[0], recipe), narrowed(widths[1], recipe), narrowed(widths[2], recipe)
     return nn.Sequential(
         conv_unit(1, first, 5, recipe, relog_n=RELOG_N, to_end=2),
-        MaxPool(),
+        MaxPool2x2(),
         conv_unit(first, second, 5, recipe, relog_n=RELOG_N, to_end=1),
-        MaxPool(),
+        MaxPool2x2(),
         nn.Flatten(),
         linear_unit(second * 4 * 4, hidden, recipe, relog_n=RELOG_N, to_end=0),
         nn.Linear(hidden, 10),
