@@ -89,7 +89,7 @@ def test_another_folders_cells_of_the_same_network_count_where_both_looked() -> 
     assert optimalities(mine, [replace(theirs, per_example=apart)])["cw"] == 1, "only the last example was looked at by both"
 
 
-BARS = {"cw": 0.97, "ddn": 0.95, "fmn": 0.95}
+BARS = {"ddn": 0.95, "fmn": 0.95}
 DISTANCES, UNREAD = read_folder(ROOT / "leaderboards" / "distances")
 STANDARD = read_folder(ROOT / "leaderboards" / "results")[0]
 
@@ -116,7 +116,7 @@ def test_on_every_network_the_minimum_norm_attacks_come_near_the_best_known(name
     assert len(set.intersection(*(set(cell.per_example.index) for cell in side_by_side.values()))) >= 50
     shares = optimalities(side_by_side, board.values())
     assert all(shares[attack] >= bar for attack, bar in BARS.items()), shares
-    assert optimalities(board, side_by_side.values())["cw"] >= BARS["cw"], "the board's own"
+    assert optimalities(board, side_by_side.values())["cw"] >= 0.97
 
 
 def test_every_cell_of_the_distances_can_be_read() -> None:
