@@ -1,14 +1,15 @@
 """The Carlini-Wagner attack: the smallest L2 perturbation as an unconstrained problem in a tanh variable, weighted by c.
 
-`cw_cold` is the paper's. `cw` is the fast one: short FMN walks supply a first adversarial example and from its
+`cw_cold` is the paper's. `cw` is the fast one: short FMN or DDN walks supply a first adversarial example and from its
 gradient the weight c of each example; C&W's own optimiser then shortens it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from robustboard.attacks.adam import Moments, descent_step
 from robustboard.attacks.attack import Model, Proposal, logits_and_gradient, logits_of, register
 from robustboard.attacks.closest import Closest
+from robustboard.attacks.ddn import ddn
 from robustboard.attacks.fmn import fmn
 from robustboard.attacks.losses import is_success, success_margin
 from robustboard.attacks.projections import norms, per_example
@@ -26,6 +28,8 @@ SHRINK = 0.95
 of it, too little for the black and white pixels of MNIST to move. w never leaves [−LIMIT, LIMIT], so x stays in the box."""
 LIMIT = math.atanh(SHRINK)
 NO_UPPER_BOUND = 1e10
+DDN_FINAL_SHARE = 0.02
+"""What is left at a walk's end of the swing that DDN starts with: one that does not fall, the paper's, ends beside the boundary."""
 
 
 def image_of(w: Tensor) -> Tensor:
@@ -122,8 +126,8 @@ def _check_start(start_momentum: float) -> None:
     norm="l2",
     aim="minimum",
     version=4,
-    source="Carlini & Wagner 2017, section VI-A, started by FMN (Pintor et al. 2021)",
-    neutral={"start_patience": 0, "start_momentum": 0.0},
+    source="Carlini & Wagner 2017, section VI-A, started by FMN (Pintor et al. 2021) or DDN (Rony et al. 2019)",
+    neutral={"start_patience": 0, "start_momentum": 0.0, "start_by": "fmn"},
     check=_check_start,
 )
 def cw(
@@ -140,12 +144,13 @@ def cw(
     start_norm: float = 8.0,
     start_patience: int = 0,
     start_momentum: float = 0.0,
+    start_by: Literal["fmn", "ddn"] = "fmn",
     steps: int = 20,
     rate: float = 0.1,
     kappa: float = 0.0,
     targets: Tensor | None = None,
 ) -> Proposal:
-    """Minimise ‖δ‖₂² + c · max(κ − margin, 0) by Adam from the best of `start_steps` of FMN, which goes
+    """Minimise ‖δ‖₂² + c · max(κ − margin, 0) by Adam from the best of `start_steps` of FMN or, by `start_by`, DDN, which goes
     towards each of the `start_classes` likeliest wrong classes, too, its norm at first `start_norm` and changing by
     `start_gamma` a step: from a norm too small, few steps do not reach the boundary of a robust network. All of it is walked
     `start_restarts` times, after the first from random points, or until `start_patience` walks, if not 0, brought an example no
@@ -156,7 +161,8 @@ def cw(
     Before a first success it grows by half. The rate falls to a hundredth along a cosine. Returns the closest success,
     the start's included (`from_start` says where it was that one), or the image itself.
     """
-    walks = partial(fmn, steps=start_steps, classes=start_classes, restarts=start_restarts, patience=start_patience)
+    by: Callable[..., Proposal] = fmn if start_by == "fmn" else partial(ddn, final_share=DDN_FINAL_SHARE)
+    walks = partial(by, steps=start_steps, classes=start_classes, restarts=start_restarts, patience=start_patience)
     walks = partial(walks, gamma=start_gamma, initial_norm=start_norm, momentum=start_momentum)
     start = walks(model, images, labels, keys, kappa=kappa, targets=targets)
     rows = torch.arange(len(images), device=images.device)

@@ -16,14 +16,7 @@ NEUTRAL = {"restarts": 1, "kappa": 0.0, "patience": 0, "momentum": 0.0}
 SOURCE = "Pintor et al. 2021, algorithm 1; margin loss, stretched to ε before the first success; momentum of Dong et al. 2018"
 
 
-def check_walks_with_patience(restarts: int, initial_norm: float, patience: int, momentum: float) -> None:
-    """Refuse less than no patience, and walks that cannot be."""
-    if patience < 0:
-        raise ValueError(f"patience is a number of walks, 0 for no end but the last, got {patience}")
-    check_walks(restarts, initial_norm, momentum)
-
-
-@register("fmn", norm="l2", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_walks_with_patience)
+@register("fmn", norm="l2", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_walks)
 def fmn(
     model: Model,
     images: Tensor,
@@ -56,7 +49,7 @@ def fmn(
     itself. A zero gradient is replaced by a random direction. `epsilon` is not used. Raises ValueError when restarts would all
     begin at the image, or for a momentum outside [0, 1).
     """
-    check_walks_with_patience(restarts, initial_norm, patience, momentum)
+    check_walks(restarts, initial_norm, patience, momentum)
     # No change in the box is larger, whatever a model promises whose slope is next to nothing.
     farthest = 1.0 if norm == "linf" else math.sqrt(images[0].numel())
 
@@ -90,7 +83,7 @@ def _stretched(change: Tensor, radius: Tensor, norm: BallNorm) -> Tensor:
     return change * projections.per_example(radius / length, change)
 
 
-register("fmn_linf", norm="linf", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_walks_with_patience)(fmn)
+register("fmn_linf", norm="linf", aim="minimum", version=3, source=SOURCE, neutral=NEUTRAL, check=check_walks)(fmn)
 
 
 def dual_norms(gradient: Tensor, norm: BallNorm) -> Tensor:

@@ -136,9 +136,12 @@ def check_momentum(momentum: float) -> None:
         raise ValueError(f"momentum is the share of the directions before, at least 0 and below 1, got {momentum:g}")
 
 
-def check_walks(restarts: int, initial_norm: float, momentum: float) -> None:
-    """Refuse a ball that is none, restarts that would all begin at the image, and a momentum that is none."""
+def check_walks(restarts: int, initial_norm: float, patience: int, momentum: float) -> None:
+    """Refuse a ball that is none, restarts that would all begin at the image, less than no patience, and a momentum that is
+    none."""
     check_momentum(momentum)
+    if patience < 0:
+        raise ValueError(f"patience is a number of walks, 0 for no end but the last, got {patience}")
     if restarts < 1 or initial_norm < 0:
         raise ValueError(f"restarts must be at least 1 and initial_norm at least 0, got {restarts} and {initial_norm:g}")
     if restarts > 1 and initial_norm == 0:

@@ -45,6 +45,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "cw, momentum": ("cw", {"start_steps": 25, "steps": 5, "start_momentum": 0.8, "start_patience": 1}),
+    "cw, by ddn": ("cw", {"start_steps": 25, "steps": 5, "start_by": "ddn", "start_patience": 1}),
     "ddn, momentum": ("ddn", {"steps": 25, "restarts": 2, "momentum": 0.8}),
     "fmn, momentum": ("fmn", {"steps": 25, "restarts": 2, "initial_norm": 1.0, "momentum": 0.8}),
 }
