@@ -29,7 +29,7 @@ of it, too little for the black and white pixels of MNIST to move. w never leave
 LIMIT = math.atanh(SHRINK)
 NO_UPPER_BOUND = 1e10
 DDN_FINAL_SHARE = 0.02
-"""What is left at a walk's end of the swing that DDN starts with: one that does not fall, the paper's, ends beside the boundary."""
+"""What is left at a walk's end of the swing that DDN starts with. The paper's does not fall and ends beside the boundary."""
 
 
 def image_of(w: Tensor) -> Tensor:
