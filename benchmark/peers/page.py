@@ -84,8 +84,8 @@ def markdown(measured: Measured) -> str:
 
 
 def strengths(of_contests: bool, of_limits: bool) -> list[str]:
-    """What of ours is measured today, a line an attack and network: its version and every parameter that is not neutral. A committed
-    page that does not hold these lines is out of date."""
+    """What of ours is measured today, a line an attack and network: its version and every parameter that is not neutral. A
+    committed page that does not hold these lines is out of date."""
     rows: list[tuple[str, str, Mapping[str, Any]]] = []
     if of_contests:
         rows += [(c.ours.attack, c.model, c.ours.parameters) for c in contests.contests()]
