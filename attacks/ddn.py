@@ -54,7 +54,7 @@ def ddn(
 
     The step follows a cosine from 1 to 0.01, and γ one from `gamma` to `final_share` of it: with 1, the paper's, the norm goes
     on swinging by γ about the boundary. Runs all `steps` of each walk and returns the smallest successful perturbation, with a
-    margin of at least κ, or the image itself where none was found. A zero gradient is replaced by a random direction drawn from
+    margin of at least κ, or the image itself where none was found. Where there is no direction to go a random one is drawn from
     the example's key. The nearest boundary of an adversarially trained network is often not that of the likeliest class: more
     classes find it. `epsilon` is not used. Raises ValueError for an initial norm of 0 or a momentum outside [0, 1).
     """

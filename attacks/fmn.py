@@ -46,8 +46,8 @@ def fmn(
     the way back is shorter on robust networks. From then on ε is multiplied by 1 − γ inside the other class (never above the
     best distance) and by 1 + γ outside; it is never more than the box is wide. α falls from `rate` to a hundredth of it and γ
     from `gamma` to a hundredth along cosines. Returns the closest success, which has a margin of at least κ, or the image
-    itself. A zero gradient is replaced by a random direction. `epsilon` is not used. Raises ValueError when restarts would all
-    begin at the image, or for a momentum outside [0, 1).
+    itself. Where there is no direction to go a random one is drawn. `epsilon` is not used. Raises ValueError when
+    restarts would all begin at the image, or for a momentum outside [0, 1).
     """
     check_walks(restarts, initial_norm, patience, momentum)
     # No change in the box is larger, whatever a model promises whose slope is next to nothing.
