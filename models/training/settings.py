@@ -99,7 +99,7 @@ _ADVERSARIAL: dict[str, dict[str, Any]] = {
 _SEVERAL_STEPS: dict[str, dict[str, Any]] = {
     "digits": {"attack_steps": 7, "step": 0.25},
     "mnist": {"attack_steps": 10, "step": 0.2},
-    "cifar10": {"attack_steps": 7, "step": 0.25},
+    "cifar10": {"attack_steps": 7, "step": 0.25, "epochs": 20},
 }
 _ADVERSARIES: dict[str, dict[str, Any]] = {"fast_at": {}, "pgd_at": {}, "trades": {"divergence_weight": 6.0}}
 # A fully connected network of a few dozen units fits little: a weaker adversary, and for longer.

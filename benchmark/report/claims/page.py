@@ -75,9 +75,9 @@ CLAIMS = (
         partial(units_help, plain="relu-pgd_at", other="relog-maxout_4-pgd_at"),
     ),
     Claim(
-        "The units help a network of CIFAR-10 that is trained against FGSM",
+        "The units help a network of CIFAR-10 that is trained against PGD",
         "not tried; asked here, on equal terms: the same adversary, schedule and size.",
-        partial(units_help, plain="relu-fast_at", other="relog-maxout_4-fast_at"),
+        partial(units_help, plain="relu-pgd_at", other="relog-maxout_4-pgd_at"),
         dataset="cifar10",
     ),
 )
