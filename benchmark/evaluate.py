@@ -118,10 +118,11 @@ class BatchSizer:
 
 
 def make_sizer(batch_size: int | None, device: torch.device, first: int = 32) -> BatchSizer:
-    """A fixed size, or, for None, an automatic one that begins with `first`."""
+    """A fixed size, or, for None, an automatic one that begins with `first`; on a GPU, where a step of few examples takes as
+    long as one of many, with sixteen times as many."""
     if batch_size is not None:
         return BatchSizer(batch_size, automatic=False)
-    return BatchSizer(first, largest=4096) if device.type == "cuda" else BatchSizer(first)
+    return BatchSizer(16 * first, largest=4096) if device.type == "cuda" else BatchSizer(first)
 
 
 @dataclass(frozen=True)

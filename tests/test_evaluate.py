@@ -17,7 +17,7 @@ from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.cells import chosen_attacks, plan_attack
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError, ModelFaultError
-from robustboard.benchmark.evaluate import BatchSizer, ExampleRecord, Task, evaluate_examples
+from robustboard.benchmark.evaluate import BatchSizer, ExampleRecord, Task, evaluate_examples, make_sizer
 from robustboard.benchmark.judge import CountedModel, is_out_of_memory, look_clean, prepared
 from robustboard.benchmark.protocols import load_protocol
 
@@ -116,6 +116,15 @@ def test_where_hours_are_left_a_batch_may_take_minutes(left: int, settles_at: in
         size = sizer.size
         sizer.after(size, seconds=40 + 2 * size, left=left)
     assert sizer.size == settles_at
+
+
+def test_a_gpu_begins_with_many_examples_and_comes_down_where_its_memory_ends() -> None:
+    few, many = (make_sizer(None, torch.device(name)) for name in ("cpu", "cuda"))
+    assert many.size > few.size
+    begun = many.size
+    assert many.halve(many.size)
+    many.after(many.size, seconds=1.0)
+    assert many.size == begun // 2, "a size that memory did not hold is not tried again"
 
 
 def test_the_model_is_left_as_it_was() -> None:

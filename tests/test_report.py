@@ -53,6 +53,17 @@ def test_a_terminals_legend_stands_once_below_all_boards() -> None:
         assert text.index(legend.strip()) > text.index("MNIST"), "below the last table"
 
 
+@styles
+def test_seconds_say_whether_a_gpu_took_them(style: str) -> None:
+    here = make_cell(attack="bim")
+    there = replace(make_cell(attack="fgsm"), cost=replace(here.cost, device="cuda:0"))
+    told = {"here": [here], "there": [there], "both": [here, there]}
+    cells = [replace(cell, model=replace(cell.model, name=name)) for name, some in told.items() for cell in some]
+    rows = [line for line in render([one_board(cells)], style).splitlines() if line.strip("| ").split(" ")[0] in told]
+    ends = {row.strip("| ").split(" ")[0]: re.split(r"\d\.\d{3}", row.strip("| "))[-1].strip() for row in rows}
+    assert ends == {"here": "", "there": "GPU", "both": "partly GPU"}
+
+
 def test_the_worst_case_is_the_union_of_what_was_fooled() -> None:
     correct = [0, *[1] * 19]
     fgsm = make_cell(attack="fgsm", correct=correct, fooled=fooled(1, 2))

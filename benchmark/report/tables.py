@@ -30,7 +30,7 @@ WORST = (
 )
 MEDIAN = "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. "
 FAILURE = "max_confidence failure: the share of examples that end wrong with a confidence above ½, high is bad. "
-SECONDS = "s/example: all attacks together. "
+SECONDS = "s/example: all attacks together, on a processor, or where it says so on a GPU: times to compare are on one machine. "
 MARKED = "▲, △: see the marks below the table; △ leaves the number that sorts the rows what it is."
 RANKED = (
     "rank: the places that a model can have by its worst case, from one more than the models significantly better to all that "
@@ -215,8 +215,14 @@ def _cells(row: Row, rank: str, board: Board, sizes: Mapping[str, int]) -> list[
     columns += [median_cell(row.cells.get(attack), 3) for attack in _of_kind(board, "cw")]
     columns += [median_cell(row.cells.get(attack), 0) for attack in _of_kind(board, "jsma")]
     columns += [failure_cell(row.cells.get(attack)) for attack in _of_kind(board, "max_confidence")]
-    seconds = sum(cell.cost.seconds / cell.outcome.n for cell in row.cells.values())
-    return [*columns, f"{seconds:.3f}"]
+    return [*columns, _seconds_cell(list(row.cells.values()))]
+
+
+def _seconds_cell(cells: Sequence[CellResult]) -> str:
+    """Seconds an example, all cells together, and whether a GPU took them."""
+    on_gpu = {cell.cost.device.startswith("cuda") for cell in cells}
+    where = " GPU" if on_gpu == {True} else " partly GPU" if True in on_gpu else ""
+    return f"{sum(cell.cost.seconds / cell.outcome.n for cell in cells):.3f}{where}"
 
 
 def marked_name(row: Row) -> str:
