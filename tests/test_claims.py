@@ -122,7 +122,8 @@ def test_units_help_where_more_stand_in_the_worst_case_than_chance_allows() -> N
 
 
 def test_the_ablation_names_every_variant_of_the_plan_and_what_is_missing() -> None:
-    text = ablation.page(board(fixed("relu", "fgsm", 4), fixed("relu", "bim", 0)), read_cards())
+    cards = {name: card for name, card in read_cards().items() if name != "mnist/relog"}
+    text = ablation.page(board(fixed("relu", "fgsm", 4), fixed("relu", "bim", 0)), cards)
     for names in ABLATIONS.values():
         assert all(f"| {name} " in text for name in names)
     (line,) = (line for line in text.splitlines() if line.startswith("| relu ") and "184,810" in line)

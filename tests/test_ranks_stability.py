@@ -106,7 +106,7 @@ def test_attacks_and_implementations_of_a_folder(tmp_path: Path) -> None:
     assert taus["bim", "worst_case"] == 1, "the worst case joins them all: 10 of a and 20 of b stand"
     text = render(study([tmp_path]), "terminal")
     assert "bim → torchattacks:bim" in text.split("implementations")[1].split("\n\n")[0]
-    assert "- bim → fgsm: b falls behind a" in text
+    assert "- bim → fgsm: b △ falls behind a △" in text, "nobody diagnosed them"
     assert str(tmp_path) not in text, "one folder needs no name"
 
 

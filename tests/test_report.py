@@ -139,6 +139,17 @@ def test_a_missing_cell_is_said(style: str) -> None:
     assert "▲ relu" not in text
 
 
+@styles
+def test_a_run_that_stopped_half_way_says_why(style: str) -> None:
+    """Cells that are there do not hide why the others are not."""
+    stopped = NotRun("digits", "relog", "memory runs out on a single example: try another --device")
+    manifest = make_manifest({"digits": {"relog": ["bim", "cw"]}}, [stopped])
+    text = " ".join(render([one_board([make_cell("relog", "bim")], manifest)], style).split())
+    assert "relog: no result here of cw: its last run stopped, memory runs out on a single example: try another --device." in text
+    whole = render([one_board([make_cell("relog", "bim"), make_cell("relog", "cw")], manifest)], style)
+    assert "stopped" not in whole, "another run has done what was left"
+
+
 def test_what_is_missing_of_another_norm_leaves_the_order_what_it_is() -> None:
     cells = [
         make_cell("best", "bim", fooled=[0] * 20),

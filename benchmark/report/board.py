@@ -51,6 +51,8 @@ class Row:
     informing: tuple[str, ...] = ()
     unasked: tuple[str, ...] = ()
     """The protocol's attacks that no run was asked for."""
+    stopped: str = ""
+    """Why its last run ended before all was done."""
 
     @property
     def is_doubted(self) -> bool:
@@ -80,7 +82,8 @@ class Row:
         """Its marks and what is missing, a sentence each behind its own sign."""
         found = [("△" if mark in self.informing else "▲", mark) for mark in self.marks]
         if self.missing:
-            found.append(("▲" if self.lacks(self.main_norm) else "△", f"no result here of {', '.join(self.missing)}"))
+            why = f": its last run stopped, {self.stopped}" if self.stopped else ""
+            found.append(("▲" if self.lacks(self.main_norm) else "△", f"no result here of {', '.join(self.missing)}{why}"))
         return found
 
     def any_cell(self) -> CellResult:
@@ -171,11 +174,17 @@ def _make_board(
     columns = tuple(name for name in attacks if name not in CASCADES)
     proofs = {name: [proof for proof in certificates if proof.model.name == name] for name in current}
     looks = {name: of_model(diagnoses, protocol, dataset, name) for name in current}
+    not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
+    stopped = {row.model: row.reason for row in not_run if row.model}
     rows = [
-        _make_row(name, shown, planned.get(name, attacks), manifest.attacks if manifest else (), stale, proofs[name], looks[name])
+        replace(
+            _make_row(
+                name, shown, planned.get(name, attacks), manifest.attacks if manifest else (), stale, proofs[name], looks[name]
+            ),
+            stopped=stopped.get(name, ""),
+        )
         for name, (shown, stale) in current.items()
     ]
-    not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     # What one folder could not run another may hold.
     not_run = [row for row in not_run if (row.model not in by_model if row.model else not by_model)]
     excused = {row.model for row in not_run}

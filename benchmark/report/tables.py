@@ -130,7 +130,7 @@ def is_named(row: Row, dataset: str, patterns: Sequence[str]) -> bool:
 
 def _optimality(rows: Sequence[Row], attacks: Sequence[str], known: Sequence[CellResult]) -> Grid | None:
     """How near each minimum-norm attack comes to the best distances known, where there are several."""
-    near = {row.model: optimalities(row.cells, known) for row in rows}
+    near = {marked_name(row): optimalities(row.cells, known) for row in rows}
     names = [name for name in attacks if any(name in values for values in near.values())]
     cells = [
         (model, *(f"{values[name]:.3f}" if name in values else "–" for name in names)) for model, values in near.items() if values

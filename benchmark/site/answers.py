@@ -15,9 +15,10 @@ from robustboard.benchmark.report.tables import share
 
 @dataclass(frozen=True)
 class Standing:
-    """A model and its worst case as text: "29.8 [27.0–32.7]"."""
+    """A model, its sign where it is marked, and its worst case as text: "29.8 [27.0–32.7]"."""
 
     model: str
+    sign: str
     text: str
 
 
@@ -82,7 +83,7 @@ def _is_behind(row: Row, leader: Row, ranking: Ranking) -> bool:
 
 def _standing(row: Row, norm: str) -> Standing:
     worst = row.worst_case(norm)
-    return Standing(row.model, share(worst.robust, worst.n, worst.interval) if worst else "–")
+    return Standing(row.model, row.sign, share(worst.robust, worst.n, worst.interval) if worst else "–")
 
 
 def _suspects(rows: Sequence[Row], norm: str, above: float) -> tuple[Suspect, ...]:

@@ -26,9 +26,9 @@ def fgsm_is_withstood(rows: Rows) -> Answer:
         (False, False): "Neither number is reached even under FGSM",
     }[reached[0], reached[1]]
     kept = best.worst_case("linf")
-    left = f"; in the worst case the best variant, {best.model}, keeps {100 * kept.accuracy:.1f} %" if kept else ""
+    left = f"; in the worst case the best variant, {named(best)}, keeps {100 * kept.accuracy:.1f} %" if kept else ""
     if "worst_case" in best.missing:
-        left = f"; the worst case of the best variant, {best.model}, is not here"
+        left = f"; the worst case of the best variant, {named(best)}, is not here"
     run = sum(name in rows and has(rows[name], "fgsm") for name in ABLATIONS["mnist"])
     return Answer(
         f"{said}{left} ({run} of {len(ABLATIONS['mnist'])} variants are run).", ["model", "fgsm", "bim", "worst L∞"], figures
@@ -50,7 +50,8 @@ def carlini_wagner_fools_half(rows: Rows) -> Answer:
         "the half that was left had been "
         "left by the attack."
         if least > 0.58
-        else f"It stands: of the {len(run)} variants that are run {name} is fooled {100 * found / n:.1f} % of the time."
+        else f"It stands: of the {len(run)} variants that are run {named(rows[name])} is fooled {100 * found / n:.1f} % of the "
+        "time."
     )
     return Answer(verdict, headers, figures)
 
@@ -99,10 +100,11 @@ def negatives_resist_confidence(rows: Rows) -> Answer:
         failures[row.model] = 100 * failures_at_half(cell) / n
     best = min(failures, key=lambda name: failures[name])
     verdict = (
-        f"The fewest confident errors has {best}, {failures[best]:.1f} %, against {failures['relu']:.1f} % of relu; what its "
+        f"The fewest confident errors has {named(rows[best])}, {failures[best]:.1f} %, against {failures['relu']:.1f} % of "
+        f"{named(rows['relu'])}; what its "
         "confidence is worth on clean images stands beside it, as the log came to see."
         if "relu" in failures
-        else f"The fewest confident errors has {best}, {failures[best]:.1f} %."
+        else f"The fewest confident errors has {named(rows[best])}, {failures[best]:.1f} %."
     )
     return Answer(verdict, ["model", "clean: right with confidence above ½", "attacked: wrong with confidence above ½"], figures)
 

@@ -36,7 +36,7 @@ INTRODUCTION = """# The logs' claims, answered
 
 What the research logs claimed of logic-inspired networks, the number they had, the number the same attack gives here, and
 what is left in the worst case. `robustboard claims` makes this page from the cells of `standard`; a claim whose cells are not
-run yet says so. ▲ behind a name: the marks below the table of `standard` say why.
+run yet says so. ▲ or △ behind a name: the marks below the table of `standard` say why.
 """
 CLAIMS = (
     Claim(

@@ -43,7 +43,8 @@ def seeds_agree(rows: Rows) -> Answer:
         clean = [100 * run.any_cell().outcome.clean_accuracy for run in runs]
         fgsm = [100 * run.cells["fgsm"].outcome.robust_accuracy for run in runs]
         medians = [median(run.cells["cw"]) for run in runs]
-        figures.append([for_markdown(base), _range(clean, 1), _range(fgsm, 1), _range(medians, 3)])
+        sign = max((run.sign for run in runs), key=("", "△", "▲").index)
+        figures.append([for_markdown(f"{base} {sign}".rstrip()), _range(clean, 1), _range(fgsm, 1), _range(medians, 3)])
     verdict = "The columns say how large a difference between two recipes must be before one run of each can tell them apart."
     return Answer(verdict, ["recipe, five seeds", "clean, %", "fgsm, %", "cw median L2"], figures)
 
@@ -64,7 +65,9 @@ def units_help(rows: Rows, *, plain: str, other: str) -> Answer:
     said = said if found.p_value < 0.05 else "Not beyond chance"
     figures = [_line(row) for row in pair]
     headers = ["model", "parameters", "clean", "bim", "worst L∞"]
-    return Answer(f"{said}: in the worst case {for_markdown(other)} stands {points} apart from {plain}.", headers, figures)
+    return Answer(
+        f"{said}: in the worst case {named(rows[other])} stands {points} apart from {named(rows[plain])}.", headers, figures
+    )
 
 
 def _line(row: Row) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -73,7 +73,7 @@ def _board(each: BoardStudy, several: bool, style: str) -> str:
         parts += [
             _table(["Kendall's τ", *heads[:-1]], _matrix(each), style),
             paragraph(TAU, style),
-            *_swap_lines(each.agreements, style),
+            *_swap_lines(each.agreements, _signed(each), style),
         ]
     implementations = over_implementations(each.agreements)
     if implementations:
@@ -92,7 +92,7 @@ def _change(change: Change, style: str) -> str:
             title,
             _list("order by", change.agreements, style),
             paragraph(SWAPS, style),
-            *_swap_lines(change.agreements, style),
+            *_swap_lines(change.agreements, {**_signed(change.first), **_signed(change.second)}, style),
         ]
     )
 
@@ -143,13 +143,21 @@ def _orders(pair: Agreement) -> str:
     return _column(pair.first) if pair.first == pair.second else f"{_column(pair.first)} → {_column(pair.second)}"
 
 
-def _swap_lines(agreements: Sequence[Agreement], style: str) -> list[str]:
-    """How many pairs swap, and the first of those that do so beyond chance."""
+def _signed(each: BoardStudy) -> dict[str, str]:
+    """Each model's name with its sign."""
+    return {row.model: marked_name(row) for row in each.board.rows}
+
+
+def _swap_lines(agreements: Sequence[Agreement], signed: Mapping[str, str], style: str) -> list[str]:
+    """How many pairs swap, and the first of those that do so beyond chance; the models as they are `signed`."""
     told = for_markdown if style == "markdown" else for_terminal
     swaps = [(pair, swap) for pair in agreements for swap in pair.swaps]
     certain = [(pair, swap) for pair, swap in swaps if swap.beyond_chance]
     lines = [f"{len(swaps)} swaps of a pair, {len(certain)} of them beyond chance{':' if certain else '.'}"]
-    lines += [f"- {told(_orders(pair))}: {told(swap.ahead)} falls behind {told(swap.behind)}" for pair, swap in certain[:SHOWN]]
+    lines += [
+        f"- {told(_orders(pair))}: {told(signed[swap.ahead])} falls behind {told(signed[swap.behind])}"
+        for pair, swap in certain[:SHOWN]
+    ]
     lines += [f"- … and {len(certain) - SHOWN} more: --json has them all"] if len(certain) > SHOWN else []
     return ["\n".join(lines)]
 
@@ -190,4 +198,11 @@ def _board_json(each: BoardStudy) -> dict[str, Any]:
         for column, ranking in each.rankings.items()
     }
     spreads = [{**asdict(spread), "mean": spread.mean, "larger": spread.larger} for spread in each.spreads]
-    return {**_name(each), "ranks": ranks, "agreements": [asdict(pair) for pair in each.agreements], "spreads": spreads}
+    marks = {row.model: [f"{sign} {mark}" for sign, mark in row.told()] for row in each.board.rows if row.sign}
+    return {
+        **_name(each),
+        "marks": marks,
+        "ranks": ranks,
+        "agreements": [asdict(pair) for pair in each.agreements],
+        "spreads": spreads,
+    }
