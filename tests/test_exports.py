@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import robustboard
-from conftest import Command
+from conftest import ROOT, Command
 from handmade import make_cell, make_certificate, make_manifest, with_outcome
 from robustboard.benchmark import results
 from robustboard.benchmark.certify.record import write_certificate
@@ -300,6 +300,12 @@ def test_pdflatex_sets_every_board_whatever_its_models_are_called(tmp_path: Path
     assert "Missing character" not in log
     assert (tmp_path / "tables.aux").read_text(encoding="utf-8").count("{lot}") == 3, "digits, MNIST, CIFAR-10"
     assert not (tmp_path / "x").exists()
+
+
+@needs_latex
+def test_pdflatex_sets_the_committed_boards(tmp_path: Path) -> None:
+    publish([ROOT / "leaderboards" / "results"], "terminal", tmp_path / "tables.tex")
+    assert compiled(tmp_path / "tables.tex").stat().st_size > 10_000
 
 
 @needs_latex

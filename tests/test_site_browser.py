@@ -134,6 +134,15 @@ def test_hovering_explains_a_column_and_a_flag(page: Page, site: Path) -> None:
     assert box["x"] + box["width"] <= width
 
 
+def test_hovering_a_cell_that_is_missing_or_in_doubt_says_why(page: Page, site: Path) -> None:
+    opened(page, site / "digits.html")
+    row = page.locator("#board tbody tr", has_text="unfinished")
+    row.locator("td", has_text="missing").first.hover()
+    assert "no result here of fgsm, cw" in (page.text_content("#tip") or "")
+    row.locator("td", has_text="50.0").first.hover()
+    assert not page.locator("#tip").is_visible(), "a number in no doubt has nothing to tell"
+
+
 def test_a_board_of_500_models_is_ready_within_a_second(page: Page, large: Path) -> None:
     times = []
     for _ in range(3):

@@ -35,13 +35,25 @@
     tip.style.top = `${below ? at.bottom + 8 : at.top - size.height - 8}px`;
     tip.style.visibility = at.bottom < 0 || at.top > innerHeight ? "hidden" : "visible";
   };
+  // A cell that carries ▲, or is missing, tells what its row's flag tells.
+  const reasons = (target) => {
+    const cell = target.closest("td");
+    const marked = cell && (cell.textContent.includes("▲") || cell.textContent.trim() === "missing");
+    const flag = marked ? cell.parentElement.querySelector(".flag[data-tip]") : null;
+    return flag && { owner: cell, text: flag.dataset.tip };
+  };
+  const told = (target) => {
+    const own = target.closest("[data-tip]");
+    return own ? { owner: own, text: own.dataset.tip } : reasons(target);
+  };
   const show = (target) => {
-    const next = target instanceof Element ? target.closest("[data-tip]") : null;
+    const found = target instanceof Element ? told(target) : null;
+    const next = found ? found.owner : null;
     if (next === owner) return;
     hide();
     if (!next) return;
     owner = next;
-    tip.textContent = next.dataset.tip;
+    tip.textContent = found.text;
     tip.hidden = false;
     next.setAttribute("aria-describedby", "tip");
     place();
