@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import robustboard
 from conftest import ROOT, Command
 from handmade import make_cell, make_certificate, make_manifest, with_outcome
+from pictured import with_confidences
 from robustboard.benchmark import results
 from robustboard.benchmark.certify.record import write_certificate
 from robustboard.benchmark.errors import InputError
@@ -192,6 +193,19 @@ def test_a_row_says_what_its_cell_says() -> None:
     assert (row.forwards, row.backwards, row.seconds) == (40.0, 40.0, 1.0)
     assert json.loads(row.params) == {"steps": 40, "rate": 0.1}
     assert (row.identity, row.weights_sha256) == (cell.identity, cell.model.weights_sha256)
+
+
+def test_a_row_of_max_confidence_has_all_that_it_is_reported_by() -> None:
+    cell = with_confidences(
+        make_cell("relu", "max_confidence", correct=[1, 1, 1, 1, 0], fooled=[0] * 5),
+        [0.9, 0.9, 0.8, 0.4, 0.7],
+        [0.95, 0.8, 0.3, None, None],
+    )
+    (row,) = rows(cell)
+    assert (row.coverage_at_half, row.success_at_half, row.failure_at_half) == (0.8, 0.6, 0.4)
+    assert row.success_fail_area == pytest.approx(0.56)
+    (other,) = rows(make_cell("relu", "bim"))
+    assert (other.coverage_at_half, other.success_fail_area) == (None, None)
 
 
 def test_cells_that_cannot_share_a_table_are_refused_by_name(tmp_path: Path) -> None:

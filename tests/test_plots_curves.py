@@ -19,6 +19,7 @@ from robustboard.benchmark.plots.bands import bars, wilson_band
 from robustboard.benchmark.plots.curves import Curve
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import make_boards
+from robustboard.benchmark.report.success_fail import of_cell
 from robustboard.benchmark.statistics import wilson
 
 LENGTHS = [0.1 * place for place in range(1, 21)]
@@ -138,7 +139,7 @@ def test_success_and_failure_by_hand() -> None:
         [0.9, 0.9, 0.8, 0.4, 0.7],
         [0.95, 0.8, 0.3, None, None],
     )
-    curve = success_fail.of_cell(cell)
+    curve = of_cell(cell)
     assert curve.thresholds.tolist() == [0.95, 0.9, 0.8, 0.4, 0.3]
     assert curve.failure.tolist() == [1, 1, 2, 2, 3]
     assert curve.success.tolist() == [0, 2, 3, 4, 4]
@@ -159,8 +160,15 @@ def test_success_and_failure_by_hand() -> None:
 def test_a_sigmoid_head_is_dashed_throughout() -> None:
     cell = with_confidences(cell_of("relu", "max_confidence"), [0.9] * 20, [0.8] * 10 + [None] * 10)
     cell = replace(cell, model=replace(cell.model, head="sigmoid"))
-    drawn = [line for line in lines(success_fail.draw([success_fail.of_cell(cell)], ABOUT)) if len(points(line)) > 2]
+    drawn = [line for line in lines(success_fail.draw([of_cell(cell)], ABOUT)) if len(points(line)) > 2]
+    # No confidence is below ½ here: the upper bound has no length.
     assert [line.get_linestyle() for line in drawn] == ["--"]
+    low = with_confidences(cell_of("relu", "max_confidence"), [0.9] * 20, [0.4] * 10 + [None] * 10)
+    curve = of_cell(replace(low, model=replace(low.model, head="sigmoid")))
+    found, upper = (line for line in lines(success_fail.draw([curve], ABOUT)) if len(points(line)) > 2)
+    assert [line.get_linestyle() for line in (found, upper)] == ["--", "--"]
+    assert max(x for x, _ in points(found)) == 0.5
+    assert max(x for x, _ in points(upper)) == 1.0, "below ½ what was not fooled may fail, too"
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 20), st.one_of(st.none(), st.integers(0, 20))), min_size=1, max_size=30))
@@ -169,7 +177,7 @@ def test_success_fail_agrees_with_its_definition_at_every_threshold(rows: list[t
     clean = [sure / 20 for _, sure, _ in rows]
     attacked = [None if sure is None else sure / 20 for _, _, sure in rows]
     cell = make_cell("relu", "max_confidence", correct=right, fooled=[0] * len(rows))
-    curve = success_fail.of_cell(with_confidences(cell, clean, attacked))
+    curve = of_cell(with_confidences(cell, clean, attacked))
     for t, success, failure in zip(curve.thresholds, curve.success, curve.failure, strict=True):
         # Just below a threshold's value, that value is covered.
         assert success == sum(ok and sure > t - 1e-9 for ok, sure in zip(right, clean, strict=True))

@@ -4,7 +4,6 @@ against the wrong ones that it lets pass under attack (Goodfellow, Qin & Berthel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustboard.benchmark.plots.bands import Counts, Values, bars
+from robustboard.benchmark.plots.bands import Values, bars
 from robustboard.benchmark.plots.picture import WIDTH, About, Picture, sheet
 from robustboard.benchmark.plots.style import BODY, COLOURS, SMALL, fitted, legend, styled
 from robustboard.benchmark.plots.view import View
 from robustboard.benchmark.plots.words import absent_notes, attack_words, mark_notes, name_of, percent, signed, where
-from robustboard.benchmark.records import CellResult
+from robustboard.benchmark.report.success_fail import HALF, SuccessFail, of_cell
 from robustboard.benchmark.statistics import wilson
 
-HALF = 0.5
 SHORT_DASHES = (0, (1.2, 1.2))
 NOTE = (
     "Covered: confidence above the threshold t. Success: right and covered on clean images; failure: wrong and covered "
@@ -30,56 +28,6 @@ NOTE = (
     "upper bound. Sigmoid heads are dashed throughout, because their confidences do not sum to 1. Area: under the curve "
     "found, its end prolonged to a failure of 100 %; high is good, and a stronger attack can only lower it."
 )
-
-
-@dataclass(frozen=True)
-class SuccessFail:
-    """How many of n examples are successes and failures at each threshold (K,), which fall; each counts what has a confidence
-    of the threshold or more. `unfooled`: how many the attack left right."""
-
-    model: str
-    thresholds: Values
-    success: Counts
-    failure: Counts
-    n: int
-    right: int
-    covered_at_half: int
-    unfooled: int
-    sigmoid: bool
-    sign: str = ""
-
-    @property
-    def area(self) -> float:
-        """Under the staircase, which goes right before it goes up, and on at its last height to a failure of 1."""
-        failure, success = (np.append(0, counts) / self.n for counts in (self.failure, self.success))
-        return float((np.diff(failure) * success[:-1]).sum() + (1 - failure[-1]) * success[-1])
-
-    def at_half(self) -> tuple[int, int]:
-        """Successes and failures at t = ½: what has a confidence above it."""
-        above = int((self.thresholds > HALF).sum())
-        return (0, 0) if not above else (int(self.success[above - 1]), int(self.failure[above - 1]))
-
-
-def of_cell(cell: CellResult, sign: str = "") -> SuccessFail:
-    """The curve of a max-confidence cell: every confidence that was seen is a threshold, ties together."""
-    examples = cell.per_example
-    clean = np.array(examples.clean_confidence)
-    right, wrong = np.array(examples.correct_clean, dtype=bool), np.array(examples.fooled, dtype=bool)
-    attacked = np.array([np.nan if value is None else value for value in examples.confidence])
-    good, bad = clean[right], attacked[wrong & np.isfinite(attacked)]
-    thresholds = np.unique(np.concatenate([good, bad]))[::-1]
-    return SuccessFail(
-        model=cell.model.name,
-        thresholds=thresholds,
-        success=_at_least(good, thresholds),
-        failure=_at_least(bad, thresholds),
-        n=cell.outcome.n,
-        right=int(right.sum()),
-        covered_at_half=int((clean > HALF).sum()),
-        unfooled=int((~wrong).sum()),
-        sigmoid=cell.model.head == "sigmoid",
-        sign=sign,
-    )
 
 
 def picture(view: View) -> Picture:
@@ -130,12 +78,12 @@ def summary(curve: SuccessFail) -> str:
 def _panel(axes: Axes, curve: SuccessFail, width: float) -> None:
     sure = int((curve.thresholds > HALF).sum())
     x, y = _staircase(curve.failure / curve.n, curve.success / curve.n)
-    split = 0 if curve.sigmoid else 2 * sure
-    axes.plot(x[: split + 1], y[: split + 1], color=COLOURS[0], linestyle="-")
-    axes.plot(x[split:], y[split:], color=COLOURS[0], linestyle="--")
-    if not curve.sigmoid:
-        beyond = np.append(x[split], np.minimum(x[split:] + curve.unfooled / curve.n, 1))
-        axes.plot(beyond, np.append(y[split], y[split:]), color=COLOURS[1], linestyle=SHORT_DASHES)
+    half = 2 * sure
+    solid = 0 if curve.sigmoid else half
+    axes.plot(x[: solid + 1], y[: solid + 1], color=COLOURS[0], linestyle="-")
+    axes.plot(x[solid:], y[solid:], color=COLOURS[0], linestyle="--")
+    beyond = np.append(x[half], np.minimum(x[half:] + curve.unfooled / curve.n, 1))
+    axes.plot(beyond, np.append(y[half], y[half:]), color=COLOURS[1], linestyle=SHORT_DASHES)
     success, failure = curve.at_half()
     axes.errorbar(
         [failure / curve.n],
@@ -159,10 +107,6 @@ def _staircase(failure: Values, success: Values) -> tuple[Values, Values]:
     """From (0, 0), two vertices a threshold: to the right, then up. (2K + 1,)"""
     x, y = np.repeat(failure, 2), np.repeat(success, 2)
     return np.concatenate([[0.0], x]), np.concatenate([[0.0, 0.0], y[:-1]]) if len(y) else np.zeros(1)
-
-
-def _at_least(values: Values, thresholds: Values) -> Counts:
-    return (len(values) - np.searchsorted(np.sort(values), thresholds, side="left")).astype(np.int64)
 
 
 def _share(count: int, n: int) -> str:

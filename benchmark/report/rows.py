@@ -13,6 +13,7 @@ from robustboard.benchmark.canaries.grades import Grade, summary, version_of
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.optimality import optimalities
+from robustboard.benchmark.report.success_fail import of_cell
 from robustboard.benchmark.report.tables import CASCADE_OF, is_bound
 
 State = Literal["measured", "missing", "not run"]
@@ -61,6 +62,14 @@ class ResultRow:
     optimality: float | None = None
     """How near a minimum-norm attack comes to the best distances known, 1 for as near."""
     confidence_on_fooled: float | None = None
+    coverage_at_half: float | None = None
+    """Of max-confidence attacks: the share of clean images with a confidence above ½."""
+    success_at_half: float | None = None
+    """The share of clean images that are right with a confidence above ½."""
+    failure_at_half: float | None = None
+    """The share that is wrong with a confidence above ½ under attack: a lower bound where `upper_bound_only`."""
+    success_fail_area: float | None = None
+    """Under the curve of success against failure: 1 is best."""
     forwards: float | None = None
     backwards: float | None = None
     """Passes an attacked example."""
@@ -165,6 +174,7 @@ def _of_cell(row: Row, cell: CellResult, grades: Sequence[Grade], optimality: fl
         median_distance=outcome.distance_quantiles.get("p50"),
         optimality=optimality,
         confidence_on_fooled=outcome.confidence_on_fooled,
+        **(_of_confidence(cell) if attack.aim == "confidence" else {}),
         forwards=cost.forwards,
         backwards=cost.backwards,
         seconds=cost.seconds,
@@ -187,3 +197,15 @@ def _of_cell(row: Row, cell: CellResult, grades: Sequence[Grade], optimality: fl
         flags=flags,
         sign=row.sign,
     )
+
+
+def _of_confidence(cell: CellResult) -> dict[str, float]:
+    """What a max-confidence attack is reported by, at a threshold of ½ and over all."""
+    curve = of_cell(cell)
+    success, failure = curve.at_half()
+    return {
+        "coverage_at_half": curve.covered_at_half / curve.n,
+        "success_at_half": success / curve.n,
+        "failure_at_half": failure / curve.n,
+        "success_fail_area": curve.area,
+    }
