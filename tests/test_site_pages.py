@@ -110,11 +110,28 @@ def test_every_column_is_explained(site: Path) -> None:
 
 def test_the_first_page_answers_in_sentences(site: Path) -> None:
     shown = read_page(site / "index.html").shown
-    assert "strong : 90.0 [76.9–96.0] % of 40 images withstand everything that was run within L∞ ε = 0.2." in shown
+    assert "strong △ : 90.0 [76.9–96.0] % of 40 images withstand everything that was run within L∞ ε = 0.2." in shown
     assert "Better than the next" in shown
     assert "2 of 5 models are marked ▲ and not ranked" in shown
     assert "doubted ▲ with 100.0 [91.2–100.0] (more than the leader, but not to be compared yet)" in shown
     assert "outputs are probabilities, which can hide gradients" in shown
+
+
+def test_a_board_says_how_far_its_order_can_be_believed(tmp_path: Path) -> None:
+    cells = [
+        *cells_of("relu", {"bim": 36, "fgsm": 4}),
+        *cells_of("relu-seed_1", {"bim": 34, "fgsm": 6}),
+        *cells_of("relog", {"bim": 5, "fgsm": 38}),
+        *cells_of("alone", {"bim": 5}, dataset="mnist"),
+    ]
+    make_site(keep(tmp_path / "cells", cells), tmp_path / "site")
+    shown = read_page(tmp_path / "site" / "digits.html").shown
+    told = shown[shown.index("How far to believe the order") :]
+    # relog and either relu stand the other way round under FGSM; so does their worst case, which is FGSM's for the relus.
+    assert "-1.00 (3)" in told or "-0.33 (3)" in told
+    assert re.search(r"[2-9] times beyond chance", told)
+    assert "relu bim 2 87.5 85.0–90.0" in told, "two seeds: mean and range"
+    assert "How far to believe the order" not in read_page(tmp_path / "site" / "mnist.html").shown
 
 
 def test_a_models_page_tells_all_that_is_known(site: Path) -> None:

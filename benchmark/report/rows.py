@@ -199,7 +199,7 @@ def _of_cell(row: Row, cell: CellResult, grades: Sequence[Grade], optimality: fl
     )
 
 
-def _of_confidence(cell: CellResult) -> dict[str, float]:
+def _of_confidence(cell: CellResult) -> dict[str, Any]:
     """What a max-confidence attack is reported by, at a threshold of ½ and over all."""
     curve = of_cell(cell)
     success, failure = curve.at_half()

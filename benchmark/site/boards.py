@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from robustboard.benchmark.canaries.grades import Grade
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, Row
+from robustboard.benchmark.report.ranks.page import seeds, taus
+from robustboard.benchmark.report.ranks.study import study_of
 from robustboard.benchmark.report.rows import ResultRow, flags_of, rows_of
-from robustboard.benchmark.report.sheet import Sheet
+from robustboard.benchmark.report.sheet import Grid, Sheet
 from robustboard.benchmark.report.tables import ColumnKind, sheet
 from robustboard.benchmark.site.answers import Answers, answers
 from robustboard.benchmark.site.legend import Explained, explained
 from robustboard.benchmark.site.names import slugs
+from robustboard.benchmark.site.pairs import MOST
 from robustboard.benchmark.site.parts import Parts, parts
 
 PAGES = ("index", "compare", "read", "site")
@@ -44,9 +48,22 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Orders:
+    """How far the order of a board can be believed: how its columns' orders agree, None for a single column, how many pairs
+    of models swap from one to another, how many of them beyond chance, and the spread over seeds, None where no recipe has
+    several."""
+
+    taus: Grid | None
+    swaps: int
+    beyond_chance: int
+    seeds: Grid | None
+
+
+@dataclass(frozen=True)
 class BoardPage:
     """A board, the name of its page, its sheet, its rows as records, and the table: columns, a line a model, and the last line,
-    what the attacks did on models with known answers, which is empty where none was graded."""
+    what the attacks did on models with known answers, which is empty where none was graded. `orders` is None for fewer than two
+    models, and for more than are compared."""
 
     board: Board
     slug: str
@@ -56,6 +73,7 @@ class BoardPage:
     lines: tuple[Line, ...]
     footer: tuple[str, ...]
     answers: Answers | None
+    orders: Orders | None
 
     @property
     def title(self) -> str:
@@ -100,4 +118,17 @@ def _page(board: Board, slug: str, grades: Sequence[Grade], known: Sequence[Cell
     ]
     footer = texts[-1] if len(texts) > len(lines) else []
     rows = rows_of([board], grades, known)
-    return BoardPage(board, slug, said, tuple(rows), tuple(columns), tuple(lines), tuple(footer), answers(board))
+    return BoardPage(board, slug, said, tuple(rows), tuple(columns), tuple(lines), tuple(footer), answers(board), _orders(board))
+
+
+def _orders(board: Board) -> Orders | None:
+    if not 2 <= len(board.rows) <= MOST:
+        return None
+    found = study_of(board, Path())
+    swaps = [swap for pair in found.agreements for swap in pair.swaps]
+    return Orders(
+        taus(found) if len(found.rankings) > 1 else None,
+        len(swaps),
+        sum(swap.beyond_chance for swap in swaps),
+        seeds(found) if found.spreads else None,
+    )

@@ -22,6 +22,7 @@ from robustboard.benchmark.report import tables
 from robustboard.benchmark.report.board import Board
 from robustboard.benchmark.report.diagnoses import INFORMING
 from robustboard.benchmark.report.publish import read_boards
+from robustboard.benchmark.report.ranks import page as ranks
 from robustboard.benchmark.report.rows import to_csv
 from robustboard.benchmark.site import datatables, legend
 from robustboard.benchmark.site.boards import BoardPage, board_pages
@@ -142,6 +143,7 @@ def _templates(pages: Sequence[BoardPage], troubles: Sequence[str]) -> Environme
         "boards": pages,
         "troubles": troubles,
         "tables": tables,
+        "ranks": ranks,
         "legend": legend,
         "checks": CHECKS,
         "informing": INFORMING,

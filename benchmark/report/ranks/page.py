@@ -10,9 +10,9 @@ from tabulate import tabulate
 
 from robustboard.benchmark.report.escaping import for_markdown, for_terminal
 from robustboard.benchmark.report.ranks.intervals import rank_text
-from robustboard.benchmark.report.ranks.seeds import Spread
 from robustboard.benchmark.report.ranks.stability import Agreement, over_implementations
 from robustboard.benchmark.report.ranks.study import BoardStudy, Change, Study
+from robustboard.benchmark.report.sheet import Grid
 from robustboard.benchmark.report.styles import paragraph
 from robustboard.benchmark.report.tables import heading, marked_name
 
@@ -71,7 +71,7 @@ def _board(each: BoardStudy, several: bool, style: str) -> str:
     ]
     if len(each.rankings) > 1:
         parts += [
-            _table(["Kendall's τ", *heads[:-1]], _matrix(each), style),
+            _of_grid(taus(each), style),
             paragraph(TAU, style),
             *_swap_lines(each.agreements, _signed(each), style),
         ]
@@ -79,7 +79,7 @@ def _board(each: BoardStudy, several: bool, style: str) -> str:
     if implementations:
         parts += [_list("implementations", implementations, style), paragraph(SWAPS, style)]
     if each.spreads:
-        parts += [_spreads(each.spreads, style), paragraph(SEEDS, style)]
+        parts += [_of_grid(seeds(each), style), paragraph(SEEDS, style)]
     return "\n\n".join(parts)
 
 
@@ -111,15 +111,20 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) ->
     return tabulate(lines, headers=safe, tablefmt="github" if markdown else "simple", disable_numparse=True)
 
 
-def _matrix(each: BoardStudy) -> list[list[str]]:
-    """The lower triangle: each column against those before it."""
+def _of_grid(grid: Grid, style: str) -> str:
+    return _table(grid.headers, grid.rows, style)
+
+
+def taus(each: BoardStudy) -> Grid:
+    """How the orders of a board agree: the lower triangle, each column against those before it."""
     names = list(each.rankings)
     found = {(pair.first, pair.second): pair for pair in each.agreements}
-    return [
-        [_column(name), *(_tau(found[other, name]) for other in names[:at]), *[""] * (len(names) - 1 - at)]
+    rows = [
+        (_column(name), *(_tau(found[other, name]) for other in names[:at]), *[""] * (len(names) - 1 - at))
         for at, name in enumerate(names)
         if at
     ]
+    return Grid(("Kendall's τ", *map(_column, names[:-1])), tuple(rows))
 
 
 def _column(name: str) -> str:
@@ -162,9 +167,10 @@ def _swap_lines(agreements: Sequence[Agreement], signed: Mapping[str, str], styl
     return ["\n".join(lines)]
 
 
-def _spreads(found: Sequence[Spread], style: str) -> str:
+def seeds(each: BoardStudy) -> Grid:
+    """How far the runs of a recipe lie apart, a line a recipe and column."""
     rows = [
-        [
+        (
             spread.recipe,
             _column(spread.column),
             str(len(spread.runs)),
@@ -173,11 +179,10 @@ def _spreads(found: Sequence[Spread], style: str) -> str:
             _interval(spread.over_seeds),
             f"{_interval(spread.over_examples)} n={spread.n}",
             spread.larger,
-        ]
-        for spread in found
+        )
+        for spread in each.spreads
     ]
-    headers = ["recipe", "column", "runs", "mean", "range", "over seeds", "over examples", "the larger"]
-    return _table(headers, rows, style)
+    return Grid(("recipe", "column", "runs", "mean", "range", "over seeds", "over examples", "the larger"), tuple(rows))
 
 
 def _interval(interval: tuple[float, float]) -> str:

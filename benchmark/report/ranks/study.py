@@ -60,7 +60,7 @@ def study(folders: Sequence[Path], chosen: Sequence[str] = ()) -> Study:
         found.append([board for board in boards if board.rows])
     _known([board for boards in found for board in boards], chosen)
     studied = {
-        id(board): _study(folder, board, chosen) for folder, boards in zip(folders, found, strict=True) for board in boards
+        id(board): study_of(board, folder, chosen) for folder, boards in zip(folders, found, strict=True) for board in boards
     }
     changes = [
         _change(studied[id(a)], studied[id(b)]) for first, second in pairwise(found) for a, b in matching_boards(first, second)
@@ -75,7 +75,8 @@ def _known(boards: Sequence[Board], chosen: Sequence[str]) -> None:
             raise InputError(f"there is no column {column!r}{suggest(column, known)}; there are {', '.join(known)}")
 
 
-def _study(folder: Path, board: Board, chosen: Sequence[str]) -> BoardStudy:
+def study_of(board: Board, folder: Path, chosen: Sequence[str] = ()) -> BoardStudy:
+    """A board on its own, by the `chosen` columns or all."""
     rankings = {column: rank_rows(board, column) for column in columns(board) if column in chosen or not chosen}
     return BoardStudy(folder, board, rankings, tuple(over_attacks(rankings)), tuple(spreads(board.rows, rankings)))
 
