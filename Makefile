@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 RUN := leaderboards/runs
 # The network whose robust accuracy is known exactly, at an ε small enough for the solver.
 EXACT := --protocol standard --eps 0.1 --out leaderboards/exact
+# The same attacks of several implementations, at the libraries' own defaults, on the four networks of digits.
+SEVERAL := fgsm,torchattacks:fgsm,foolbox:fgsm,bim,torchattacks:bim,foolbox:bim,spsa,torchattacks:spsa,jsma,torchattacks:jsma,max_confidence,torchattacks:max_confidence
 # Whom the README shows; the whole registry stands in leaderboards/.
 SHOWN := relu,relog,relog-maxout_4,relog-m*-sigmoid_out,*_at,relu-trades
 
@@ -47,6 +49,9 @@ leaderboards: $(READY)
 	$(BIN)/robustboard run $(EXACT) --dataset mnist --models relu-mlp_32-fast_at \
 		--attacks fgsm,bim,max_confidence,pgd,worst_case --quiet
 	$(BIN)/robustboard certify mnist/relu-mlp_32-fast_at --method exact $(EXACT) --quiet
+	$(BIN)/robustboard run --protocol standard --dataset digits --attacks $(SEVERAL) --no-diagnose --quiet --out leaderboards/implementations
+	$(BIN)/robustboard ranks leaderboards/results --write leaderboards/ranks.md
+	$(BIN)/robustboard ranks leaderboards/implementations --write leaderboards/implementations.md
 	$(BIN)/robustboard report leaderboards/exact --write leaderboards/exact.md
 	$(BIN)/robustboard report leaderboards/distances --known leaderboards/results --write leaderboards/distances.md
 	$(BIN)/robustboard report leaderboards/results --known leaderboards/distances --into leaderboards/README.md

@@ -167,6 +167,10 @@ def _run_cell(
     which, shards = request.shard
     journal = store.Journal(cell, f"{which}-of-{shards}")
     batches = journal.read(with_candidates=request.keep_adversarials)
+    if not batches:
+        for record in store.left_before(cell):
+            journal.append(record)
+        batches = journal.read(with_candidates=request.keep_adversarials)
     started = store.now()
     n = len(cell.attack.indices)
     joined = store.fellows(cell) if cell.attack.is_cascade else []

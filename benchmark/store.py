@@ -79,6 +79,34 @@ def fellows(cell: Cell) -> list[CellResult]:
     return found
 
 
+def left_before(cell: Cell) -> list[BatchRecord]:
+    """What a worst case that is to be run again, because cells that it joined have changed, knows already: the examples that its
+    own attacks left. They would leave them again. With them goes their share of the cost, by iterations. Nothing for other
+    cells, or where an attack failed."""
+    try:
+        there = read_cell(cell.path)
+    except InputError:
+        return []
+    if not cell.attack.is_cascade or there.identity != cell.identity:
+        return []
+    rows, cost = there.per_example, there.cost
+    attacked = [at for at, iterations in enumerate(rows.iterations) if iterations]
+    left = [at for at in attacked if rows.correct_clean[at] and not (rows.found[at] or rows.attack_failed[at])]
+    share = sum(rows.iterations[at] for at in left) / max(1, sum(rows.iterations[at] for at in attacked))
+    size = max(1, cost.batch_size)
+    return [
+        BatchRecord(
+            [ExampleRecord(rows.index[at], True, rows.clean_confidence[at], iterations=rows.iterations[at]) for at in some],
+            attacked=len(some),
+            forwards=round(cost.forwards * len(attacked) * share * len(some) / len(left)),
+            backwards=round(cost.backwards * len(attacked) * share * len(some) / len(left)),
+            seconds=cost.seconds * share * len(some) / len(left),
+            peak_memory_bytes=cost.peak_memory_bytes,
+        )
+        for some in (left[first : first + size] for first in range(0, len(left), size))
+    ]
+
+
 def make_room(cell: Cell) -> str:
     """Before a cell is written: move a file that is no result aside, and say so; "" where there is none."""
     if not cell.path.exists():

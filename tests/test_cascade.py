@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ import robustboard
 from conftest import linear_problem
 from evaluation_tasks import EPSILON, proposes, records, task_for, to_edge
 from robustboard.attacks.attack import Proposal
+from robustboard.benchmark import run as run_module
 from robustboard.benchmark.adversarials import read_adversarials
 from robustboard.benchmark.cascade import Stage, cascade
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.evaluate import BatchRecord, BatchSizer, Task
 from robustboard.benchmark.judge import Threat
 from robustboard.benchmark.protocols import load_protocol
 from robustboard.benchmark.records import CellResult, Manifest
@@ -184,6 +187,37 @@ def test_a_cell_that_was_joined_and_changed_makes_the_worst_case_run_again(tmp_p
     assert any("worst_case went on from an older bim" in mark for mark in board.rows[0].marks)
     summary = evaluate(tmp_path, stronger)
     assert (summary.evaluated, summary.reused) == (1, 2)
+
+
+def test_who_survived_is_not_attacked_again_when_a_joined_cell_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same verdicts as from nothing, at the price of those who had been taken over and no longer are."""
+    evaluate(tmp_path / "a")
+    before = cell(tmp_path / "a", "worst_case")
+    for name in ("fgsm", "bim"):
+        (tmp_path / "a" / "worst" / MODEL / f"{name}.json").unlink()
+    attacked: list[int] = []
+    evaluate_examples = run_module.evaluate_examples
+
+    def counted(task: Task, positions: Sequence[int], sizer: BatchSizer) -> Iterator[BatchRecord]:
+        attacked.extend(positions)
+        return evaluate_examples(task, positions, sizer)
+
+    monkeypatch.setattr(run_module, "evaluate_examples", counted)
+    evaluate(tmp_path / "a", attacks=["worst_case"])
+    again = cell(tmp_path / "a", "worst_case")
+    evaluate(tmp_path / "b", attacks=["worst_case"])
+    anew = cell(tmp_path / "b", "worst_case")
+    assert again.joined == {} != before.joined
+    assert (again.per_example, again.outcome) == (anew.per_example, anew.outcome)
+    survived = {
+        at
+        for at, (right, found) in enumerate(zip(before.per_example.correct_clean, before.per_example.found, strict=True))
+        if right and not found
+    }
+    assert survived
+    assert not survived & set(attacked[: -before.outcome.n])
+    # What they had cost is not forgotten: near what a run from nothing pays.
+    assert again.cost.forwards == pytest.approx(anew.cost.forwards, rel=0.2)
 
 
 def test_a_new_version_that_changes_nothing_runs_nothing_again_and_a_third_neither(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from robustboard.benchmark.results import CERTIFICATE_SCHEMA_FILE, SCHEMA_FILE, 
 from robustboard.benchmark.verify.agreement import Causes, disagreements
 from robustboard.benchmark.verify.files import sorted_out
 
-BOARDS = [Path(__file__).parents[1] / "leaderboards" / name for name in ("results", "distances", "exact")]
+BOARDS = [Path(__file__).parents[1] / "leaderboards" / name for name in ("results", "distances", "exact", "implementations")]
 BUDGET = 1.0
 THREAT = Threat("l2", BUDGET, "minimum")
 
