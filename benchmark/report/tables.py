@@ -19,6 +19,10 @@ from robustboard.benchmark.report.sheet import Grid, Sheet
 from robustboard.benchmark.statistics import wilson
 
 ABSENT = "missing"
+NEAR = 0.97
+"""The optimality below which a minimum-norm attack is said to stay behind."""
+Near = Sequence[tuple[Row, Mapping[str, float]]]
+"""Rows, and how near each of their minimum-norm attacks comes to the best distances known."""
 CASCADE_OF = {"linf": "worst_case", "l2": "worst_case_l2"}
 ROBUST = (
     "Robust accuracy in %, with Wilson's 95 % interval. **Every robust accuracy is an upper bound**: a stronger attack can only "
@@ -85,10 +89,12 @@ def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult
     ranked = [(row, rank) for row, rank in zip(board.rows, _ranks(board), strict=True) if is_named(row, board.dataset, shown)]
     rows = [_cells(row, rank, board, sizes) for row, rank in ranked]
     rows += [_grade_cells(board, grades, len(rows[0]))] if rows and _graded(board, grades) else []
-    optimality = _optimality([row for row, _ in ranked], board.attacks, known)
+    near = [(row, optimalities(row.cells, known)) for row, _ in ranked]
+    optimality = _optimality(near, board.attacks)
     bullets = [f"{sign} {row.model}: {mark}." for row, _ in ranked for sign, mark in row.told()]
     left = len(board.rows) - len(ranked)
     bullets += [f"{left} more models of this board are not shown; the ranks are those among all."] if left else []
+    bullets += _behind(near)
     bullets += [f"not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
     return Sheet(
         heading=heading(board),
@@ -128,12 +134,24 @@ def is_named(row: Row, dataset: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in (row.model, f"{dataset}/{row.model}"))
 
 
-def _optimality(rows: Sequence[Row], attacks: Sequence[str], known: Sequence[CellResult]) -> Grid | None:
+def _behind(near: Near) -> list[str]:
+    """A sentence for each model and minimum-norm attack that stays behind the shortest perturbations known."""
+    return [
+        f"△ {row.model}: {attack} stays behind the shortest perturbations known, its optimality is {share:.3f}: its distances are "
+        "too long."
+        for row, shares in near
+        for attack, share in shares.items()
+        if share < NEAR
+    ]
+
+
+def _optimality(near: Near, attacks: Sequence[str]) -> Grid | None:
     """How near each minimum-norm attack comes to the best distances known, where there are several."""
-    near = {marked_name(row): optimalities(row.cells, known) for row in rows}
-    names = [name for name in attacks if any(name in values for values in near.values())]
+    names = [name for name in attacks if any(name in values for _, values in near)]
     cells = [
-        (model, *(f"{values[name]:.3f}" if name in values else "–" for name in names)) for model, values in near.items() if values
+        (marked_name(row), *(f"{values[name]:.3f}" if name in values else "–" for name in names))
+        for row, values in near
+        if values
     ]
     return Grid(("optimality in L2", *names), tuple(cells)) if names else None
 
