@@ -116,7 +116,7 @@ def told(page: str, name: str, attack: str, share: float) -> bool:
     """Whether a page, under its data set's heading, says that the attack stays behind on the network, and by how much."""
     text = (ROOT / "leaderboards" / page).read_text(encoding="utf-8")
     dataset, model = name.split("/")
-    (part,) = (part for part in text.split("\n## ") if part.startswith(f"{title(dataset)} ·"))
+    (part,) = (part for part in f"\n{text}".split("\n## ") if part.startswith(f"{title(dataset)} ·"))
     return f"- △ {model}: {attack} stays behind the shortest perturbations known, its optimality is {share:.3f}:" in part
 
 
