@@ -86,7 +86,10 @@ def stored() -> dict[str, Any]:
 
 
 def differs(first: Summary, second: Summary) -> bool:
-    return not torch.allclose(torch.tensor(first), torch.tensor(second), rtol=0, atol=TOLERANCE)
+    a, b = torch.tensor(first), torch.tensor(second)
+    # Of hundreds of a line search's evaluations one more or less hangs on a processor's rounding.
+    allowed = torch.cat([torch.full_like(b[:, :2], TOLERANCE), (b[:, 2:] / 100).clamp_min(TOLERANCE)], 1)
+    return bool((a.isfinite() != b.isfinite()).any() or ((a - b).abs() > allowed).any())
 
 
 @pytest.mark.parametrize("name", RUNS)
