@@ -81,8 +81,8 @@ def fellows(cell: Cell) -> list[CellResult]:
 
 def left_before(cell: Cell) -> list[BatchRecord]:
     """What a worst case that is to be run again, because cells that it joined have changed, knows already: the examples that its
-    own attacks left. They would leave them again. With them goes their share of the cost, by iterations. Nothing for other
-    cells, or where an attack failed."""
+    own attacks left, none of them failing. They would leave them again. With them goes their share of the cost, by iterations.
+    The new cell's environment is that of the run that finishes it. Nothing for other cells."""
     try:
         there = read_cell(cell.path)
     except InputError:

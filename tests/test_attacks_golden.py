@@ -85,11 +85,12 @@ def stored() -> dict[str, Any]:
     return golden
 
 
-def differs(first: Summary, second: Summary) -> bool:
+def differs(run: str, first: Summary, second: Summary) -> bool:
     a, b = torch.tensor(first), torch.tensor(second)
-    # Of hundreds of a line search's evaluations one more or less hangs on a processor's rounding.
-    allowed = torch.cat([torch.full_like(b[:, :2], TOLERANCE), (b[:, 2:] / 100).clamp_min(TOLERANCE)], 1)
-    return bool((a.isfinite() != b.isfinite()).any() or ((a - b).abs() > allowed).any())
+    if RUNS[run][0] == "lbfgs":
+        # Of hundreds of its line searches' evaluations one more or less hangs on a processor's rounding.
+        a[:, 2] = torch.where((a[:, 2] - b[:, 2]).abs() <= b[:, 2] / 100, b[:, 2], a[:, 2])
+    return not torch.allclose(a, b, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -101,7 +102,7 @@ def test_output_changes_only_with_the_version(name: str) -> None:
         f"{name} is at version {version}, its golden output at {golden[name]['version']}: run `{REWRITE}` and commit the file"
     )
     found = summary(name)
-    assert not differs(found, golden[name]["summary"]), (
+    assert not differs(name, found, golden[name]["summary"]), (
         f"{name} returns something else than before, {found} instead of {golden[name]['summary']}, and is still at version "
         f"{version}: raise the version in its register(...), so that old results are not reused, and run `{REWRITE}`"
     )
@@ -124,7 +125,7 @@ def rewrite() -> None:
     old = stored() if GOLDEN.is_file() else {}
     new = {run: {"version": attack_cards()[name].version, "summary": summary(run)} for run, (name, _) in RUNS.items()}
     for name, entry in new.items():
-        if name in old and old[name]["version"] == entry["version"] and differs(old[name]["summary"], entry["summary"]):
+        if name in old and old[name]["version"] == entry["version"] and differs(name, old[name]["summary"], entry["summary"]):
             print(f"{name}: the output changed and the version ({entry['version']}) did not; raise it before you commit")
     GOLDEN.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
 

@@ -90,9 +90,17 @@ def test_another_folders_cells_of_the_same_network_count_where_both_looked() -> 
     assert optimalities(mine, [replace(theirs, per_example=apart)])["cw"] == 1, "only the last example was looked at by both"
 
 
-COMPARED = ("ddn", "fmn")
-FLOOR = 0.94
-"""What stays further behind is no attack to measure a distance by."""
+BARS = {"ddn": 0.95, "fmn": 0.95, "cw": 0.97}
+BEHIND = {
+    "mnist/relu-pgd_at": {"cw": 0.96, "fmn": 0.94},
+    "mnist/relog-minmaxout_4_2-max_fit_l1_1": {"cw": 0.96},
+    "mnist/relog-minmaxout_4_2-max_fit_l2_1": {"cw": 0.96},
+    "mnist/relog-minmaxout_4_2-overlay": {"cw": 0.96},
+    "mnist/relog-quadratic-minmaxout_4_2-overlay": {"cw": 0.96},
+    "mnist/relog-elliptical-maxout_4-max_fit_l1_1": {"cw": 0.95},
+    "mnist/relog-elliptical-maxout_4-sigmoid_out": {"cw": 0.94},
+}
+"""Where the bars are not met yet, and what is: nobody else may fall below them, and nobody here further."""
 DISTANCES, UNREAD = read_folder(ROOT / "leaderboards" / "distances")
 STANDARD = read_folder(ROOT / "leaderboards" / "results")[0]
 
@@ -117,20 +125,22 @@ def told(page: str, name: str, attack: str, share: float) -> bool:
     text = (ROOT / "leaderboards" / page).read_text(encoding="utf-8")
     dataset, model = name.split("/")
     (part,) = (part for part in f"\n{text}".split("\n## ") if part.startswith(f"{title(dataset)} ·"))
-    return f"- △ {model}: {attack} stays behind the shortest perturbations known, its optimality is {share:.3f}:" in part
+    said = f": {attack} stays behind the shortest perturbations known, its optimality is {share:.3f}:"
+    return any(f"- {model}{sign}{said}" in part for sign in ("", " △", " ▲"))
 
 
 @pytest.mark.parametrize("name", ATTACKED)
 def test_on_every_network_the_minimum_norm_attacks_come_near_the_best_known_or_the_page_says_that_they_do_not(name: str) -> None:
     side_by_side, board = cells_of(name, DISTANCES), cells_of(name, STANDARD)
-    assert set(side_by_side) == set(COMPARED)
+    assert set(side_by_side) == {"ddn", "fmn"}
     assert len(set.intersection(*(set(cell.per_example.index) for cell in side_by_side.values()))) >= 50
-    shares = optimalities(side_by_side, board.values())
-    graded = [("distances.md", attack, shares[attack]) for attack in COMPARED]
-    graded.append(("README.md", "cw", optimalities(board, side_by_side.values())["cw"]))
-    for page, attack, share in graded:
-        assert share >= FLOOR, (attack, share)
-        assert (share < NEAR) == told(page, name, attack, share), (attack, share)
+    shares = {**optimalities(side_by_side, board.values()), "cw": optimalities(board, side_by_side.values())["cw"]}
+    for attack, bar in BARS.items():
+        known = BEHIND.get(name, {}).get(attack)
+        assert shares[attack] >= (bar if known is None else known), (attack, shares)
+        assert known is None or shares[attack] < bar, f"{attack} meets the bar on {name}: take it off the list"
+        page = "README.md" if attack == "cw" else "distances.md"
+        assert (shares[attack] < NEAR) == told(page, name, attack, shares[attack]), (attack, shares)
 
 
 def test_every_cell_of_the_distances_can_be_read() -> None:

@@ -53,17 +53,6 @@ def test_a_terminals_legend_stands_once_below_all_boards() -> None:
         assert text.index(legend.strip()) > text.index("MNIST"), "below the last table"
 
 
-@styles
-def test_seconds_say_whether_a_gpu_took_them(style: str) -> None:
-    here = make_cell(attack="bim")
-    there = replace(make_cell(attack="fgsm"), cost=replace(here.cost, device="cuda:0"))
-    told = {"here": [here], "there": [there], "both": [here, there]}
-    cells = [replace(cell, model=replace(cell.model, name=name)) for name, some in told.items() for cell in some]
-    rows = [line for line in render([one_board(cells)], style).splitlines() if line.strip("| ").split(" ")[0] in told]
-    ends = {row.strip("| ").split(" ")[0]: re.split(r"\d\.\d{3}", row.strip("| "))[-1].strip() for row in rows}
-    assert ends == {"here": "", "there": "GPU", "both": "partly GPU"}
-
-
 def test_the_worst_case_is_the_union_of_what_was_fooled() -> None:
     correct = [0, *[1] * 19]
     fgsm = make_cell(attack="fgsm", correct=correct, fooled=fooled(1, 2))
@@ -137,17 +126,6 @@ def test_a_missing_cell_is_said(style: str) -> None:
     assert "missing" in row
     assert "△ relog: no result here of cw." in text
     assert "▲ relu" not in text
-
-
-@styles
-def test_a_run_that_stopped_half_way_says_why(style: str) -> None:
-    """Cells that are there do not hide why the others are not."""
-    stopped = NotRun("digits", "relog", "memory runs out on a single example: try another --device")
-    manifest = make_manifest({"digits": {"relog": ["bim", "cw"]}}, [stopped])
-    text = " ".join(render([one_board([make_cell("relog", "bim")], manifest)], style).split())
-    assert "relog: no result here of cw: its last run stopped, memory runs out on a single example: try another --device." in text
-    whole = render([one_board([make_cell("relog", "bim"), make_cell("relog", "cw")], manifest)], style)
-    assert "stopped" not in whole, "another run has done what was left"
 
 
 def test_what_is_missing_of_another_norm_leaves_the_order_what_it_is() -> None:

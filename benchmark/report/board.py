@@ -177,11 +177,15 @@ def _make_board(
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     stopped = {row.model: row.reason for row in not_run if row.model}
     rows = [
-        replace(
-            _make_row(
-                name, shown, planned.get(name, attacks), manifest.attacks if manifest else (), stale, proofs[name], looks[name]
-            ),
-            stopped=stopped.get(name, ""),
+        _make_row(
+            name,
+            shown,
+            planned.get(name, attacks),
+            manifest.attacks if manifest else (),
+            stale,
+            proofs[name],
+            looks[name],
+            stopped.get(name, ""),
         )
         for name, (shown, stale) in current.items()
     ]
@@ -291,6 +295,7 @@ def _make_row(
     stale: Sequence[str],
     certificates: Sequence[CertifiedResult],
     diagnoses: Sequence[Diagnosis],
+    stopped: str,
 ) -> Row:
     missing = tuple(name for name in planned if name not in cells)
     unasked = tuple(name for name in of_protocol if name not in planned and name not in cells)
@@ -298,7 +303,7 @@ def _make_row(
     flags = flags_of(diagnoses, cells)
     informs = (*flags.informs, *([f"not asked for, of its protocol: {', '.join(unasked)}"] if unasked else []))
     found = (*marks(cells), *stale, *troubles, *flags.doubts, *informs)
-    return Row(model, cells, missing, found, certificate, informs, unasked)
+    return Row(model, cells, missing, found, certificate, informs, unasked, stopped)
 
 
 def marks(cells: Mapping[str, CellResult]) -> list[str]:

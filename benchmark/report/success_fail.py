@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from robustboard.benchmark.records import CellResult
 
 HALF = 0.5
-Counts = NDArray[np.int64]
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -21,9 +19,9 @@ class SuccessFail:
     of the threshold or more. `unfooled`: how many the attack left right."""
 
     model: str
-    thresholds: Values
-    success: Counts
-    failure: Counts
+    thresholds: NDArray[np.float64]
+    success: NDArray[np.int64]
+    failure: NDArray[np.int64]
     n: int
     right: int
     covered_at_half: int
@@ -65,5 +63,5 @@ def of_cell(cell: CellResult, sign: str = "") -> SuccessFail:
     )
 
 
-def _at_least(values: Values, thresholds: Values) -> Counts:
+def _at_least(values: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
     return (len(values) - np.searchsorted(np.sort(values), thresholds, side="left")).astype(np.int64)

@@ -137,7 +137,7 @@ def is_named(row: Row, dataset: str, patterns: Sequence[str]) -> bool:
 def _behind(near: Near) -> list[str]:
     """A sentence for each model and minimum-norm attack that stays behind the shortest perturbations known."""
     return [
-        f"△ {row.model}: {attack} stays behind the shortest perturbations known, its optimality is {share:.3f}: "
+        f"{marked_name(row)}: {attack} stays behind the shortest perturbations known, its optimality is {share:.3f}: "
         "its distances are too long."
         for row, shares in near
         for attack, share in shares.items()
