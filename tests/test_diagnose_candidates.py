@@ -105,6 +105,23 @@ def test_a_constant_answer_is_told() -> None:
     assert "the model answers the same to all of them" in found.reason
 
 
+class Brightness(nn.Module):
+    """Sees the mean of an image alone, and never enough of it."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        lead = 2 - images.flatten(1).mean(1)
+        return torch.stack([lead, -lead], 1)
+
+
+def test_candidates_of_one_value_all_over() -> None:
+    _, images, _, epsilon = honest()
+    bright = 1 - epsilon * images  # within ε of white, which is where every step leads
+    found = finding(20, examined(Brightness(), bright, torch.zeros(COUNT, dtype=torch.int64), epsilon))
+    assert (found.verdict, found.examples) == ("fail", list(range(COUNT)))
+    assert found.figures == {"left": COUNT, "unchanged": 0, "of one value": COUNT, "constant answer": 1}
+    assert f"an image of one value for {COUNT}" in found.reason
+
+
 def test_verdicts_that_depend_on_the_batch() -> None:
     model, images, labels, epsilon = honest()
     found = finding(21, examined(by_batch_statistics(model), images, labels, epsilon))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diagnosis_problems import COUNT, examined, finding, honest, subject
 from handmade import make_cell
@@ -128,6 +128,29 @@ def test_restarts_leave_the_flat_place_that_every_image_lies_on() -> None:
     found = finding(11, examined(Around(model, before=stairs), images, labels, epsilon))
     assert found.verdict == "fail"
     assert found.figures["fooled by five restarts"] == len(found.examples)
+
+
+class TwoSides(nn.Module):
+    """Falls to who moves the first feature almost by ε and, after that, the second: until then the second has no gradient. Any
+    other feature that has moved costs more than the two can win."""
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, images: Tensor) -> Tensor:
+        moved = (images.flatten(1) - 0.5) / (0.95 * self.epsilon)
+        first, second = moved[:, 0].clamp(max=1), moved[:, 1].clamp(max=1)
+        climbed = torch.where(moved[:, 0] >= 1, 1 + second, first)
+        rise = climbed - 1.9 - 100 * moved[:, 2:].abs().sum(1)
+        return torch.stack([-rise, rise], 1)
+
+
+def test_a_way_of_two_sides_takes_twice_the_iterations() -> None:
+    images, labels = torch.full((COUNT, 1, 8, 8), 0.5), torch.zeros(COUNT, dtype=torch.int64)
+    found = finding(11, examined(TwoSides(0.1), images, labels, 0.1))
+    assert found.verdict == "fail"
+    assert found.figures == {"survivors": COUNT, "fooled by twice the iterations": COUNT, "fooled by five restarts": 0}
 
 
 def test_a_randomised_model_falls_within_a_small_radius_and_not_within_a_large_one() -> None:
