@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from robustboard.attacks import randomness
-from robustboard.attacks.ascent import Ascent, ascend, cascade, check_falling_reach
+from robustboard.attacks.ascent import Ascent, Attempt, ascend, cascade, check_falling_reach
 from robustboard.attacks.attack import Model, Proposal, logits_of, register
 from robustboard.attacks.losses import Head, confidence, lead_of, log_odds, margin, wrong_classes
 from robustboard.attacks.pgd import uniform_start
 
+Objective = Callable[[Tensor, Tensor, Tensor, Head], Tensor]
+"""(logits, labels, targets, head) -> what is climbed (n,)."""
 CERTAIN = 1 - 1e-6
 """Within a millionth of 1 nothing is left to gain, the example is done."""
+
+
+def check_moves(step: float, steps: int, near_step: float, certain: float) -> None:
+    """Refuse moves that together are shorter than ε, in either ascent, and a certainty that is no confidence."""
+    check_falling_reach(step, steps)
+    if near_step:
+        check_falling_reach(near_step, steps)
+    if not 0 < certain <= 1:
+        raise ValueError(f"certain is the confidence at which an example is done, above 0 and at most 1, got {certain:g}")
 
 
 @register(
@@ -21,7 +34,8 @@ CERTAIN = 1 - 1e-6
     aim="confidence",
     version=2,
     source="Goodfellow, Qin & Berthelot 2019, section 3",
-    check=check_falling_reach,
+    neutral={"near_step": 0.0, "certain": CERTAIN},
+    check=check_moves,
 )
 def max_confidence(
     model: Model,
@@ -32,36 +46,51 @@ def max_confidence(
     epsilon: float,
     steps: int = 40,
     step: float = 1.0,
+    near_step: float = 0.0,
+    certain: float = CERTAIN,
     head: Head = "softmax",
 ) -> Proposal:
-    """For every wrong class a PGD ascent on that class's confidence; per example the most confident error is kept.
+    """For every wrong class a PGD ascent on that class's confidence, from a random point of the ball; with `near_step` a second
+    one from the image itself, on the class's logit above the mean of all. Per example the most confident error is kept.
 
     The first move is `step` · ε long, and they fall along a line, the last to `step` · ε / `steps`: on an adversarially
-    trained network long steps leave the first hill and short ones climb the last, where steps of one length do neither.
+    trained network long steps leave the first hill and short ones climb the last, where steps of one length do neither. A
+    network that was trained to be unsure off its data is flat wherever a long step or a random start leads: there the way
+    begins at the image and goes by short steps, of which `near_step` · ε is the first.
 
     Every example is attacked, clean errors included, and the clean image is a candidate too. Wrong classes are tried in
-    the order of their clean logits; an example that is wrong with a confidence of 1 is done with all of them.
+    the order of their clean logits; an example that is wrong with a confidence of `certain` is done with all of them.
     `head` says how logits become confidences. Raises ValueError when the moves together are shorter than ε.
     """
-    check_falling_reach(step, steps)
+    check_moves(step, steps, near_step, certain)
     clean = logits_of(model, images)
     classes = wrong_classes(clean, labels)
 
-    def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
-        origins, owners, aims = images[rows], labels[rows], classes[rows, numbers]
+    def score(logits: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
+        values = confident_error(logits, owners, head)
+        return values, values >= certain
 
-        def climb(logits: Tensor, active: Tensor) -> Tensor:
-            return target_confidence(logits, owners[active], aims[active], head)
+    def attempts(first: float, objective: Objective, *, at_random: bool) -> Attempt:
+        def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
+            origins, owners, aims = images[rows], labels[rows], classes[rows, numbers]
 
-        def score(logits: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-            return _scored(logits, owners[active], head)
+            def climb(logits: Tensor, active: Tensor) -> Tensor:
+                return objective(logits, owners[active], aims[active], head)
 
-        starts = uniform_start(origins, randomness.derive(keys[rows], numbers), epsilon)
-        first = step * epsilon
-        return ascend(model, origins, starts, climb, score, epsilon=epsilon, step=first, steps=steps, falling=True)
+            def scored(logits: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+                return score(logits, owners[active])
 
-    scores, certain = _scored(clean, labels, head)
-    best = cascade(Ascent(images.clone(), scores, torch.zeros_like(labels), certain), classes.shape[1], attempt)
+            starts = uniform_start(origins, randomness.derive(keys[rows], numbers), epsilon) if at_random else origins
+            length = first * epsilon
+            return ascend(model, origins, starts, climb, scored, epsilon=epsilon, step=length, steps=steps, falling=True)
+
+        return attempt
+
+    scores, done = score(clean, labels)
+    best = Ascent(images.clone(), scores, torch.zeros_like(labels), done)
+    if near_step:
+        best = cascade(best, classes.shape[1], attempts(near_step, logit_above_mean, at_random=False))
+    best = cascade(best, classes.shape[1], attempts(step, target_confidence, at_random=True))
     return Proposal(best.images, best.iterations)
 
 
@@ -75,12 +104,15 @@ def target_confidence(logits: Tensor, labels: Tensor, targets: Tensor, head: Hea
     return own + lead_of(logits, targets, labels).clamp_max(0)
 
 
+def logit_above_mean(logits: Tensor, labels: Tensor, targets: Tensor, head: Head) -> Tensor:
+    """Z_t less the mean of all logits: unlike the confidence it pulls at every class alike, however far behind the target is.
+    Of sigmoid heads, where only Z_t counts, the same as `target_confidence`. (N,)"""
+    if head == "sigmoid":
+        return target_confidence(logits, labels, targets, head)
+    return logits.gather(1, targets[:, None]).squeeze(1) - logits.mean(1)
+
+
 def confident_error(logits: Tensor, labels: Tensor, head: Head) -> Tensor:
     """The confidence of an error (N,), in [0, 1]; where the model is right, its margin, which is at most 0."""
     lead = margin(logits, labels)
     return torch.where(lead > 0, confidence(logits, head), lead)
-
-
-def _scored(logits: Tensor, labels: Tensor, head: Head) -> tuple[Tensor, Tensor]:
-    values = confident_error(logits, labels, head)
-    return values, values >= CERTAIN

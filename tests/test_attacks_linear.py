@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attack_problems import (
     centred_problem,
@@ -313,6 +313,36 @@ def test_max_confidence_raises_the_confidence_of_clean_errors() -> None:
         after = confident_error(model(candidates), wrong, "softmax")
     assert bool((after >= before).all())
     assert float((after - before).median()) > 0.1
+
+
+class SureNearItsData(nn.Module):
+    """Sure of its answer at images that are 0.5 but for the first feature, and of nothing, exactly, where the others are not."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = images.flatten(1) - 0.5
+        away = features[:, 1:].square().sum(1)
+        lead = 40 * (0.05 - features[:, 0]) * torch.exp(-1000 * away)  # underflows to 0
+        return torch.stack([lead, -lead, torch.zeros_like(lead)], 1)
+
+
+def test_max_confidence_from_the_image_finds_what_random_starts_lie_too_far_from() -> None:
+    images, labels = torch.full((8, 1, 6, 6), 0.5), torch.zeros(8, dtype=torch.int64)
+    model = SureNearItsData()
+    random_only = max_confidence(model, images, labels, keys(8), epsilon=0.2).images
+    both = max_confidence(model, images, labels, keys(8), epsilon=0.2, near_step=0.1).images
+    with torch.no_grad():
+        assert bool((confident_error(model(random_only), labels, "softmax") <= 0.5).all())
+        reached = confident_error(model(both), labels, "softmax")
+    assert bool((reached > 0.99).all()), "at the edge of ε the lead is -6: softmax of (-6, 6, 0)"
+
+
+def test_max_confidence_ends_where_it_is_certain() -> None:
+    model, images, labels = centred_problem(3, 16)
+    proposals = [max_confidence(model, images, labels, keys(16), epsilon=0.3, certain=certain) for certain in (0.9, 1 - 1e-6)]
+    with torch.no_grad():
+        sure, surer = (confident_error(model(each.images), labels, "softmax") for each in proposals)
+    assert bool(((sure >= 0.9) == (surer >= 0.9)).all()), "who can be made that sure is found either way"
+    assert int(proposals[0].iterations.sum()) < int(proposals[1].iterations.sum())
 
 
 def test_the_spsa_estimate_points_along_the_gradient() -> None:

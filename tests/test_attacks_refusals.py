@@ -39,6 +39,24 @@ def test_schedules_that_cannot_reach_the_edge_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"near_step": 0.01}, "reach"),
+        ({"near_step": -0.1}, "positive"),
+        ({"certain": 0.0}, "certain"),
+        ({"certain": 1.5}, "certain"),
+    ],
+)
+def test_max_confidence_refuses_a_second_way_that_cannot_arrive(wrong: dict[str, float], told: str) -> None:
+    model, images, labels = two_layer_problem(count=2)
+    card = attack_cards()["max_confidence"]
+    with pytest.raises(ValueError, match=told):
+        card.function(model, images, labels, keys(2), epsilon=0.1, **wrong)
+    with pytest.raises(ValueError, match=told):
+        card.bind(**wrong)
+
+
+@pytest.mark.parametrize(
     ("name", "other"),
     [(name, {key: value}) for name, card in attack_cards().items() for key in card.preset for value in ("margin", 7)],
 )
