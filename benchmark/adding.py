@@ -30,16 +30,21 @@ BETTER = 0.05
 """By how much a network has to be better on such images to be one that was trained on them."""
 
 
-def add_model(name: str, checkpoint: Path, *, data: Path | None, home: Path, tags: Sequence[str] = ()) -> ModelCard:
-    """Write checkpoint and entry of `name` ("mnist/relog") under `home`, the weights taken from a .safetensors or .pth file.
+def add_model(
+    name: str, checkpoint: Path, *, data: Path | None, home: Path, tags: Sequence[str] = (), sha256: str | None = None
+) -> ModelCard:
+    """Write checkpoint and entry of `name` ("mnist/relog") under `home`, the weights taken from a .safetensors or .pth file,
+    which is to have the hash `sha256` where that is known.
 
-    Raises `InputError` for a name that is taken or no recipe, and `ModelFaultError` where the weights do not fit, answer no
-    better than chance, answer differently a second time or beside other images, have no gradient anywhere, or want images in
-    another range than [0, 1].
+    Raises `InputError` for a name that is taken or no recipe, and for a file of another hash, and `ModelFaultError` where the
+    weights do not fit, answer no better than chance, answer differently a second time or beside other images, have no gradient
+    anywhere, or want images in another range than [0, 1].
     """
     dataset, recipe = parse_name(name)
     if name in registry.read_cards(home):
         raise InputError(f"the registry has a {name!r} already: give a seed of its own (…-seed_1), or remove the entry")
+    if sha256 is not None and checkpoint.is_file() and (found := registry.file_sha256(checkpoint)) != sha256.lower():
+        raise InputError(f"{checkpoint.name} has sha256 {found}, not {sha256}: it is another file, or was damaged on its way")
     test = load_dataset(dataset, "test", data)
     network = filled(build_network(dataset, recipe), checkpoint)
     with prepared(network, torch.device("cpu")) as ready:

@@ -139,7 +139,10 @@ def _probe(settings: TrainingSettings) -> Perturb | None:
 
 
 def _log(bar: tqdm[Any], record: EpochRecord, settings: TrainingSettings, steps: int) -> None:
-    bar.n = record.epoch * steps // settings.epochs
+    known = record.epoch * steps // settings.epochs
+    if known > bar.n:  # kept from a run that was cut short: no part of this one's speed
+        bar.initial = bar.last_print_n = known
+    bar.n = known
     bar.write(
         f"epoch {record.epoch}/{settings.epochs}  loss {record.loss:.4f}  "
         f"training accuracy {record.accuracy:.2%}  {record.seconds:.0f} s"
@@ -174,19 +177,20 @@ def _store(
         references=known.references if known else _references(recipe),
     )
     test = load_dataset(dataset_name, "test", data)
-    card = registry.recorded(card, round(accuracy(registry.load_model(card, home), test.images, test.labels), 5), home)
+    right = round(accuracy(registry.load_model(card, home), test.images, test.labels), 5)
     log = {
         "name": name,
         "settings": asdict(settings),
         "environment": current_environment(),
         "peak_memory_bytes": peak_memory_bytes,
         "epochs": [asdict(record) for record in curve],
-        "clean_accuracy": card.clean_accuracy,
+        "clean_accuracy": right,
     }
     path = home / "curves" / f"{card.stem}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
-    return card
+    # The entry last: a model that the registry names has all that belongs to it.
+    return registry.recorded(card, right, home)
 
 
 def _references(recipe: Recipe) -> list[str]:

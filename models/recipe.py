@@ -226,7 +226,7 @@ def parse_recipe(name: str) -> Recipe:
                 raise RecipeError(f"recipe {name!r}: {text!r} gives {field} a second time; a name reads {GRAMMAR}")
             fields[field] = value
     if "hidden" in fields and "widths" in fields:
-        raise RecipeError(f"recipe {name!r} has two bodies; a name reads {GRAMMAR}")
+        raise RecipeError(f"recipe {name!r} has two bodies, mlp_… and cnn_…: leave one out; a name reads {GRAMMAR}")
     try:
         recipe = Recipe(**fields)  # type: ignore[arg-type]
     except ValueError as trouble:

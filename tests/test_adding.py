@@ -11,11 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from conftest import Command, guide_example
+from robustboard.benchmark import adding
 from robustboard.benchmark.adding import add_model, check
 from robustboard.benchmark.datasets import load_dataset
+from robustboard.benchmark.elsewhere import filled
 from robustboard.benchmark.errors import InputError, ModelFaultError
 from robustboard.models import registry
-from robustboard.models.registry import HOME, load_model, read_cards
+from robustboard.models.registry import HOME, file_sha256, load_model, read_cards
 
 TRAINED = HOME / "checkpoints" / "digits-relu.safetensors"
 
@@ -50,6 +52,24 @@ def test_a_checkpoint_becomes_an_entry_that_loads_back(
     refused = command("add", "digits/relu-seed_7", "--from", weights, "--out", home)
     assert refused.code == 2
     assert "has a 'digits/relu-seed_7' already" in refused.err
+
+
+def test_a_file_of_another_hash_is_refused(command: Command, weights: Path, tmp_path: Path) -> None:
+    hashed = file_sha256(weights)
+    refused = command("add", "digits/relu-seed_7", "--from", weights, "--sha256", hashed[::-1], "--out", tmp_path / "home")
+    assert refused.code == 2
+    assert f"mine.safetensors has sha256 {hashed}, not {hashed[::-1]}" in refused.err
+    assert not (tmp_path / "home").exists()
+    answer = command("add", "digits/relu-seed_7", "--from", weights, "--sha256", hashed, "--out", tmp_path / "home")
+    assert answer.code == 0, answer.err
+
+
+def test_a_network_that_answers_with_probabilities_is_refused(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adding, "filled", lambda network, file: nn.Sequential(filled(network, file), nn.Softmax(1)))
+    with pytest.raises(ModelFaultError, match="digits/relu-seed_7 answers with probabilities: logits are wanted"):
+        add_model("digits/relu-seed_7", weights, data=None, home=tmp_path)
 
 
 @pytest.mark.parametrize(

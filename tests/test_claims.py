@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from handmade import diagnosed, make_cell
+from pictured import with_confidences
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report import ablation
 from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.claims import page as claims
 from robustboard.benchmark.report.claims.answer import MISSING
-from robustboard.models.plan import ABLATIONS, SEEDS, SIZES
+from robustboard.models.plan import ABLATIONS, QUADRATIC, SEEDS, SIZES
 from robustboard.models.registry import read_cards
 
 N = 40
@@ -80,11 +81,28 @@ def test_a_reward_helps_where_distances_grow_beyond_chance() -> None:
         fixed(f"{base}-max_fit_l2_1", "fgsm", 21),
     )
     assert answers(boards)[2].startswith(
-        "Of 1 pairs the reward lengthens C&W's distances in 1 and raises the accuracy under FGSM in 0"
+        "It stands: of 1 pairs the reward lengthens C&W's distances in 1 and raises the accuracy under FGSM in 0"
     )
     page = claims.page(boards)
     assert "+0.200 ▲" in page
-    assert re.search(r"\+2\.5 +\|", page), "one example more is chance"
+    assert re.search(r"\+2\.5 \[-\d+\.\d, \+\d+\.\d\] +\|", page), "one example more is chance"
+    assert "50.0 → 52.5" in page
+
+
+@pytest.mark.parametrize(("wrong", "said"), [((0, 0), "It stands"), ((N, 0), "In part"), ((N, N), "False")])
+def test_sigmoid_heads_with_negatives_are_held_against_their_confident_errors(wrong: tuple[int, int], said: str) -> None:
+    head = f"{QUADRATIC}-sigmoid_out"
+    counts = {"relu": N, head: N, f"{head}-overlay": wrong[0], f"{head}-scrambling": wrong[1]}
+    cells = [
+        with_confidences(
+            make_cell(name, "max_confidence", correct=[1] * N, fooled=[1] * N, dataset="cifar10", eps=8 / 255),
+            [0.9] * N,
+            [0.8] * count + [0.4] * (N - count),
+        )
+        for name, count in counts.items()
+    ]
+    assert answers(board(*cells))[3].startswith(f"{said}: of the 2 networks with a sigmoid head and negatives")
+    assert answers(board(*cells[:3]))[3] == MISSING.verdict
 
 
 def test_sizes_are_compared_by_rank() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from robustboard.models.architectures import build_network
+from robustboard.models.architectures import IMAGE_SHAPES, build_network
 from robustboard.models.plan import ABLATIONS, SEEDS, SIZES, matching, planned
 from robustboard.models.recipe import parse_recipe
-from robustboard.models.registry import MAXIMUM_CHECKPOINT_BYTES, count_parameters
+from robustboard.models.registry import MAXIMUM_CHECKPOINT_BYTES, count_multiply_adds, count_parameters
 from robustboard.models.training import default_settings
 
 
@@ -18,7 +18,10 @@ def test_every_planned_model_can_be_built_and_stored(name: str) -> None:
     parameters = count_parameters(build_network(dataset, parse_recipe(recipe)))
     assert 2 * parameters <= MAXIMUM_CHECKPOINT_BYTES, "half precision"
     if recipe in ABLATIONS[dataset]:
-        assert parameters <= 1.25 * count_parameters(build_network(dataset, parse_recipe("relu")))
+        network, plain = (build_network(dataset, parse_recipe(each)) for each in (recipe, "relu"))
+        assert parameters <= 1.25 * count_parameters(plain)
+        shape = IMAGE_SHAPES[dataset]
+        assert count_multiply_adds(network, shape) <= 1.25 * count_multiply_adds(plain, shape)
 
 
 def test_an_ablation_is_trained_on_one_schedule() -> None:
@@ -26,7 +29,8 @@ def test_an_ablation_is_trained_on_one_schedule() -> None:
         plain = default_settings(dataset, parse_recipe("relu"))
         for name in names:
             told = default_settings(dataset, parse_recipe(name))
-            assert (told.epochs, told.batch_size, told.augmentation) == (plain.epochs, plain.batch_size, plain.augmentation)
+            for same in ("epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "augmentation"):
+                assert getattr(told, same) == getattr(plain, same), name
 
 
 def test_the_plan_has_the_sizes_and_seeds_it_names() -> None:

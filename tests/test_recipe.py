@@ -140,7 +140,7 @@ def test_every_registry_entry_prints_back(card: ModelCard) -> None:
         ("relu-maxout_1", "'maxout_1'"),
         ("relu-cnn_4_8", "'cnn_4_8'"),
         ("relu-mlp_0", "'mlp_0'"),
-        ("relu-mlp_8-cnn_4_8_16", "two bodies"),
+        ("relu-mlp_8-cnn_4_8_16", "two bodies, mlp_… and cnn_…: leave one out"),
         ("relu-maxout_04", "'maxout_04'"),
         ("relu-maxout_", "'maxout_'"),
         ("relu-maxout_4_2", "'maxout_4_2'"),

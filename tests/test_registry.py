@@ -47,8 +47,8 @@ def checkpoint(home: Path) -> Path:
 def test_every_entry_describes_its_network(card: ModelCard) -> None:
     assert card.name == f"{card.dataset}/{card.recipe}"
     assert card.dataset in DATASETS
-    assert card.training is not None
-    assert (parse_recipe(card.recipe).adversary != "none") == (card.training.epsilon > 0)
+    if card.training is not None:
+        assert (parse_recipe(card.recipe).adversary != "none") == (card.training.epsilon > 0)
     network = build_network(card.dataset, parse_recipe(card.recipe))
     assert card.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert card.multiply_adds == count_multiply_adds(network, IMAGE_SHAPES[card.dataset])
@@ -56,8 +56,8 @@ def test_every_entry_describes_its_network(card: ModelCard) -> None:
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_every_command_trains_the_entry_it_stands_in(card: ModelCard) -> None:
-    assert shlex.split(card.command)[:2] == ["robustboard", "train"]
+def test_every_command_makes_the_entry_it_stands_in(card: ModelCard) -> None:
+    assert shlex.split(card.command)[:2] == ["robustboard", "train" if card.training else "add"]
     assert card.name in shlex.split(card.command)[2:]
 
 
@@ -66,6 +66,18 @@ def test_every_checkpoint_is_small_and_the_one_its_entry_hashes(card: ModelCard)
     path = registry.HOME / "checkpoints" / card.checkpoint
     assert path.stat().st_size <= 4_000_000
     assert registry.file_sha256(path) == card.sha256
+
+
+WITHOUT_CURVE = {"cifar10-relu-pgd_at"}
+"""Its machine was gone before the curve was written; models/README.md says so. The next training brings it."""
+
+
+def test_every_checkpoint_and_every_curve_belongs_to_an_entry_and_the_other_way_round() -> None:
+    stems = {
+        folder: {path.stem for path in (registry.HOME / folder).iterdir()} for folder in ("registry", "checkpoints", "curves")
+    }
+    assert stems["checkpoints"] == stems["registry"] == {card.stem for card in CARDS}
+    assert stems["curves"] == {card.stem for card in CARDS if card.training} - WITHOUT_CURVE
 
 
 def test_all_checkpoints_together_are_small() -> None:
@@ -92,10 +104,11 @@ def test_clean_accuracy_of_a_digits_model_is_its_entrys(card: ModelCard) -> None
 
 
 @pytest.mark.real_data
-def test_clean_accuracy_of_mnist_relu_is_its_entrys(real_data: Path) -> None:
+@pytest.mark.parametrize("name", ["relu", "relu-cnn_2_4_8", "relu-mlp_32-fast_at", "relog-quadratic-minmaxout_4_2-overlay"])
+def test_clean_accuracy_of_a_mnist_model_is_its_entrys(real_data: Path, name: str) -> None:
     data = load_dataset("mnist", "test", real_data)
-    expected = read_cards()["mnist/relu"].clean_accuracy
-    assert accuracy(load_model("mnist/relu"), data.images, data.labels) == pytest.approx(expected, abs=1e-3)
+    expected = read_cards()[f"mnist/{name}"].clean_accuracy
+    assert accuracy(load_model(f"mnist/{name}"), data.images, data.labels) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_copied_registry_reads_like_the_original(home: Path) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from robustboard.benchmark import training
 from robustboard.benchmark.datasets import load_dataset
@@ -58,6 +64,43 @@ def test_train_model_writes_what_loads_back(tmp_path: Path) -> None:
     assert 50e6 < curve["peak_memory_bytes"] < 4e9
     # A finished run leaves nothing to resume: the next one starts anew.
     assert list((tmp_path / "training").glob("*")) == []
+
+
+def test_what_was_restored_is_no_part_of_the_speed() -> None:
+    with tqdm(total=1000, file=io.StringIO(), mininterval=0) as bar:
+        for epoch in range(1, 6):  # half of it is restored in no time
+            training._log(bar, EpochRecord(epoch, 1.0, 0.5, 1.0), replace(SETTINGS, epochs=10), 1000)
+        assert bar.format_dict["n"] == bar.format_dict["initial"] == 500
+        time.sleep(0.2)
+        for _ in range(100):
+            training._tick(bar, 1.0)
+        training._log(bar, EpochRecord(6, 1.0, 0.5, 1.0), replace(SETTINGS, epochs=10), 1000)
+        told = bar.format_dict
+    assert told["n"] == 600
+    assert (told["n"] - told["initial"]) / told["elapsed"] <= 500, "100 steps in at least a fifth of a second"
+    assert told["rate"] is None or told["rate"] < 50_000
+
+
+def test_kill_nine_costs_no_finished_epoch(tmp_path: Path) -> None:
+    def start(home: Path) -> subprocess.Popen[bytes]:
+        options = ["--epochs", "6", "--device", "cpu", "--out", str(home)]
+        command = [sys.executable, "-m", "robustboard.benchmark", "train", "digits/relu", *options]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    process, kept = start(tmp_path / "cut"), tmp_path / "cut" / "training" / "digits-relu.pt"
+    deadline = time.monotonic() + 120
+    while not kept.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert kept.exists()
+    assert not (tmp_path / "cut" / "registry").exists(), "an entry is written last"
+    for home in ("cut", "whole"):
+        process = start(tmp_path / home)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    cut, whole = (registry.read_cards(tmp_path / home)["digits/relu"] for home in ("cut", "whole"))
+    assert cut == whole
 
 
 def test_the_same_seed_gives_the_same_checkpoint_and_another_seed_another(tmp_path: Path) -> None:

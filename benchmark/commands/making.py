@@ -39,7 +39,12 @@ from robustboard.benchmark.run import Request, Summary, run
     help=f"Comma-separated; default: all of {', '.join(DATASETS)} that the protocol covers.",
 )
 @click.option("--models", "patterns", help="Comma-separated globs over the registry; default: the protocol's.")
-@click.option("--model", "references", multiple=True, help="FILE.py:FUNCTION or robustbench:DATASET/THREAT/NAME.")
+@click.option(
+    "--model",
+    "references",
+    multiple=True,
+    help="FILE.py:FUNCTION, torchvision:NAME@WEIGHTS, robustbench:DATASET/THREAT/NAME or hub:OWNER/NAME.",
+)
 @HEAD
 @click.option("--attacks", "attack_names", help="Comma-separated; default: the protocol's.")
 @click.option(

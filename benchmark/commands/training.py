@@ -59,12 +59,15 @@ def train_command(
 @click.option(
     "--from", "checkpoint", type=click.Path(path_type=Path), required=True, help=".safetensors, or .pth of tensors only."
 )
+@click.option("--sha256", help="The hash that the file is to have, as whoever trained it tells it.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with the test data; the only place looked at.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write entry and checkpoint there instead of into the registry.")
 @click.option("--tag", "tags", multiple=True, help="Tag the entry, for instance with quick.")
-def add_command(name: str, checkpoint: Path, data: Path | None, out: Path | None, tags: tuple[str, ...]) -> None:
-    """Put a checkpoint trained elsewhere into the registry as NAME, like mnist/relog-maxout_4, after looking at it: clean
+def add_command(
+    name: str, checkpoint: Path, sha256: str | None, data: Path | None, out: Path | None, tags: tuple[str, ...]
+) -> None:
+    """Put a checkpoint trained elsewhere into the registry as NAME, like mnist/relog-maxout_4, after looking at it: hash, clean
     accuracy, the same answer twice and beside other images, a gradient, images in [0, 1], logits."""
     home = out or registry.HOME
-    card = add_model(name, checkpoint, data=data, home=home, tags=tags)
+    card = add_model(name, checkpoint, data=data, home=home, tags=tags, sha256=sha256)
     print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")

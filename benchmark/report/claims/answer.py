@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robustboard.attacks.attack import Norm
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Row
 from robustboard.benchmark.report.escaping import for_markdown
 from robustboard.benchmark.report.tables import marked_name, worst_cell
 from robustboard.benchmark.report.verdicts import distances, robust_examples
-from robustboard.benchmark.statistics import paired_difference, paired_distances
+from robustboard.benchmark.statistics import PairedDifference, paired_difference, paired_distances
 
 Rows = Mapping[str, Row]
 """The rows of a data set's board by the model's name."""
@@ -49,8 +50,8 @@ def named(row: Row) -> str:
     return for_markdown(marked_name(row))
 
 
-def worst(row: Row) -> str:
-    return worst_cell(row, "linf", row.any_cell().outcome.n)
+def worst(row: Row, norm: Norm = "linf") -> str:
+    return worst_cell(row, norm, row.any_cell().outcome.n)
 
 
 def median(cell: CellResult) -> float:
@@ -65,12 +66,11 @@ def longer(a: CellResult, b: CellResult) -> tuple[float, float]:
     return float("nan") if found.difference is None else found.difference, found.p_value
 
 
-def standing(a: CellResult, b: CellResult) -> tuple[float, float]:
-    """The difference of the robust accuracies b − a over the same examples, and McNemar's exact p-value."""
+def standing(a: CellResult, b: CellResult) -> PairedDifference:
+    """The robust accuracies b − a over the same examples."""
     first, second = robust_examples(a), robust_examples(b)
     both = [index for index in first if index in second]
-    found = paired_difference([first[index] for index in both], [second[index] for index in both])
-    return found.difference, found.p_value
+    return paired_difference([first[index] for index in both], [second[index] for index in both])
 
 
 def signed(value: float, digits: int, significant: bool) -> str:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Row
 from robustboard.benchmark.report.claims.answer import MISSING, Answer, Rows, has, longer, named, signed, standing, worst
 from robustboard.benchmark.report.escaping import for_markdown
-from robustboard.benchmark.report.tables import attack_cell, failure_cell, failures_at_half, marked_name, median_cell, share
+from robustboard.benchmark.report.tables import (
+    attack_cell,
+    failure_cell,
+    failures_at_half,
+    is_bound,
+    marked_name,
+    median_cell,
+    share,
+)
 from robustboard.benchmark.statistics import holm, wilson
-from robustboard.models.plan import ABLATIONS, MNIST_BASES
+from robustboard.models.plan import ABLATIONS, MNIST_BASES, QUADRATIC
 
 
 def fgsm_is_withstood(rows: Rows) -> Answer:
@@ -43,7 +53,8 @@ def carlini_wagner_fools_half(rows: Rows) -> Answer:
     name, cell = max(run, key=lambda pair: pair[1].outcome.unfooled)
     n, found = cell.outcome.n, round((1 - cell.outcome.unfooled) * cell.outcome.n)
     figures = [[named(rows[name]), str(n), share(found, n, wilson(found, n)), median_cell(cell, 3), attack_cell(cell)]]
-    headers = ["least fooled", "n", "fooled at any distance", "median L2", f"robust within L2 {cell.attack.eps:g}"]
+    figures[0].append(worst(rows[name], "l2"))
+    headers = ["least fooled", "n", "fooled at any distance", "median L2", f"robust within L2 {cell.attack.eps:g}", "worst L2"]
     least = wilson(found, n)[0]
     verdict = (
         f"False: of the {len(run)} variants that are run the least fooled is fooled {100 * found / n:.1f} % of the time; "
@@ -69,44 +80,62 @@ def max_fit_helps(rows: Rows) -> Answer:
         return MISSING
     grown = [longer(a.cells["cw"], b.cells["cw"]) for _, a, b in found]
     left = [standing(a.cells["fgsm"], b.cells["fgsm"]) for _, a, b in found]
-    significant = holm([p for _, p in grown] + [p for _, p in left])
-    figures, against = [], {"cw": 0, "fgsm": 0}
-    for at, (base, plain, rewarded) in enumerate(found):
-        cw, fgsm = significant[at], significant[len(found) + at]
-        against["cw"] += cw and grown[at][0] > 0
-        against["fgsm"] += fgsm and left[at][0] > 0
-        part = for_markdown(marked_name(rewarded).removeprefix(f"{base}-"))
-        figures.append([named(plain), part, signed(grown[at][0], 3, cw), signed(100 * left[at][0], 1, fgsm)])
-    headers = ["base", "with", "cw, median of the differences in L2", "fgsm, points"]
+    significant = holm([p for _, p in grown] + [each.p_value for each in left])
+    cw, fgsm = significant[: len(found)], significant[len(found) :]
+    figures = [
+        [
+            named(plain),
+            for_markdown(marked_name(rewarded).removeprefix(f"{base}-")),
+            _both(plain, rewarded, lambda row: median_cell(row.cells["cw"], 3)),
+            signed(grown[at][0], 3, cw[at]),
+            _both(plain, rewarded, lambda row: f"{100 * row.cells['fgsm'].outcome.robust_accuracy:.1f}"),
+            f"{signed(100 * left[at].difference, 1, fgsm[at])} [{100 * left[at].low:+.1f}, {100 * left[at].high:+.1f}]",
+            _both(plain, rewarded, _worst_l2),
+        ]
+        for at, (base, plain, rewarded) in enumerate(found)
+    ]
+    headers = ["base", "with", "cw median L2", "median of the differences", "fgsm, %", "points", "worst L2, %"]
+    longer_by = sum(told and grown[at][0] > 0 for at, told in enumerate(cw))
+    better = sum(told and left[at].difference > 0 for at, told in enumerate(fgsm))
+    said = "It stands" if longer_by == len(found) and not better else "False" if not longer_by else "In part"
     verdict = (
-        f"Of {len(found)} pairs the reward lengthens C&W's distances in {against['cw']} and raises the accuracy under FGSM in "
-        f"{against['fgsm']} (▲ or ▼: significant at 5 % after Holm's correction)."
+        f"{said}: of {len(found)} pairs the reward lengthens C&W's distances in {longer_by} and raises the accuracy under FGSM "
+        f"in {better} (▲ or ▼: significant at 5 % after Holm's correction)."
     )
     return Answer(verdict, headers, figures)
 
 
 def negatives_resist_confidence(rows: Rows) -> Answer:
-    """Confident errors of sigmoid heads beside their confidence on clean images."""
-    names = [name for name in ABLATIONS["mnist"] if "sigmoid_out" in name or "scrambling" in name or "overlay" in name]
-    chosen = [row for name in ("relu", *names) if (row := rows.get(name)) is not None and has(row, "max_confidence")]
-    if len(chosen) < 2:
+    """Confident errors of sigmoid heads that were trained with negatives, beside those of the head alone and of the plain
+    network, and beside their confidence on clean images."""
+    asked = [f"{QUADRATIC}-sigmoid_out-{negative}" for negative in ("overlay", "scrambling")]
+    names = ["relu", f"{QUADRATIC}-sigmoid_out", *asked]
+    if not all(name in rows and has(rows[name], "max_confidence") for name in names):
         return MISSING
     figures, failures = [], {}
-    for row in chosen:
+    for row in (rows[name] for name in names):
         cell = row.cells["max_confidence"]
         n, examples = cell.outcome.n, cell.per_example
         covered = sum(right and sure > 0.5 for right, sure in zip(examples.correct_clean, examples.clean_confidence, strict=True))
-        figures.append([named(row), share(covered, n, wilson(covered, n)), failure_cell(cell)])
-        failures[row.model] = 100 * failures_at_half(cell) / n
-    best = min(failures, key=lambda name: failures[name])
+        figures.append([named(row), share(covered, n, wilson(covered, n)), failure_cell(cell), worst(row)])
+        failures[row.model] = wilson(failures_at_half(cell), n)
+    headers = ["model", "clean: right with confidence above ½", "attacked: wrong with confidence above ½", "worst L∞"]
+    resist = [name for name in asked if failures[name][1] < 0.5]
+    said = "It stands" if resist == asked else "In part" if resist else "False"
     verdict = (
-        f"The fewest confident errors has {named(rows[best])}, {failures[best]:.1f} %, against {failures['relu']:.1f} % of "
-        f"{named(rows['relu'])}; what its "
-        "confidence is worth on clean images stands beside it, as the log came to see."
-        if "relu" in failures
-        else f"The fewest confident errors has {named(rows[best])}, {failures[best]:.1f} %."
+        f"{said}: of the {len(asked)} networks with a sigmoid head and negatives {len(resist)} are wrong with a confidence above "
+        "½ on fewer than half of the attacked examples."
     )
-    return Answer(verdict, ["model", "clean: right with confidence above ½", "attacked: wrong with confidence above ½"], figures)
+    return Answer(verdict, headers, figures)
+
+
+def _both(plain: Row, rewarded: Row, figure: Callable[[Row], str]) -> str:
+    return f"{figure(plain)} → {figure(rewarded)}"
+
+
+def _worst_l2(row: Row) -> str:
+    found = row.worst_case("l2")
+    return f"{'≤ ' * is_bound(row, found, 'l2')}{100 * found.accuracy:.1f}" if found else "–"
 
 
 def _best(rows: Rows, attack: str) -> Row | None:
