@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robustboard.attacks.ascent import check_falling_reach
+from robustboard.attacks.max_confidence import check_moves
 from robustboard.attacks.attack import AttackCard
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.attacks.losses import margin
@@ -104,7 +105,7 @@ def _share_of_epsilon(name: str, params: Mapping[str, Any], epsilon: float) -> f
     if steps is None or epsilon == 0:
         return None
     if "step" in params:
-        falling = card is not None and card.check is check_falling_reach
+        falling = card is not None and card.check in (check_falling_reach, check_moves)
         return float(params["step"] * ((steps + 1) / 2 if falling else steps))
     length = params.get("alpha", params.get("rate") if "iterations" in params else None)
     return None if length is None else float(length * steps / epsilon)
