@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from robustboard.attacks.ascent import check_falling_reach
-from robustboard.attacks.max_confidence import check_moves
 from robustboard.attacks.attack import AttackCard
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.attacks.losses import margin
+from robustboard.attacks.max_confidence import check_moves
 from robustboard.benchmark.canaries.models import Around
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.diagnose.examination import Examination
