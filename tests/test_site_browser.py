@@ -11,12 +11,13 @@ from browsed import head, models, opened, settle, sort
 from sited import cells_of, keep, make_site
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytest_plugins = ("browsed",)
 
 MANY = 500
-SOON_MS = 1000
+SOON = 1.0
+"""Seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,18 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("large")
     make_site(keep(tmp_path_factory.mktemp("cells"), cells), out)
     return out
+
+
+def thread_time(browser: Browser, path: Path) -> float:
+    """Seconds of the processor that the thread of a page takes until its table is ready, in a tab of its own: what else this
+    machine does at the moment is not the page's."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    session = context.new_cdp_session(opened(context.new_page(), path))
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    context.pages[0].wait_for_selector("#board[data-ready]")
+    found = session.send("Performance.getMetrics")["metrics"]
+    context.close()
+    return float(next(metric["value"] for metric in found if metric["name"] == "ThreadTime"))
 
 
 def test_a_click_on_a_column_sorts_by_its_numbers(page: Page, site: Path) -> None:
@@ -143,13 +156,11 @@ def test_hovering_a_cell_that_is_missing_or_in_doubt_says_why(page: Page, site: 
     assert not page.locator("#tip").is_visible(), "a number in no doubt has nothing to tell"
 
 
-def test_a_board_of_500_models_is_ready_within_a_second(page: Page, large: Path) -> None:
-    times = []
-    for _ in range(3):
-        opened(page, large / "digits.html")
-        times.append(page.evaluate("performance.getEntriesByName('table-ready')[0].startTime"))
+def test_a_board_of_500_models_is_ready_within_a_second(browser: Browser, page: Page, large: Path) -> None:
+    times = [thread_time(browser, large / "digits.html") for _ in range(3)]
+    assert 0 < min(times) < SOON, times
+    opened(page, large / "digits.html")
     assert page.text_content("#count") == f"{MANY} models"
-    assert min(times) < SOON_MS, times
     sort(page, "bim")
     place = 1 + page.locator("#board thead tr:first-child th").all_text_contents().index("bim")
     column = page.locator(f"#board tbody td:nth-child({place})")
