@@ -53,10 +53,13 @@ def add_model(
             raise ModelFaultError(f"{name} answers with {clean.output}: logits are wanted")
         check(name, ready, test.select(range(min(LOOKED_AT, len(test.labels)))))
     command = f"robustboard add {shlex.quote(name)} --from {shlex.quote(checkpoint.name)}"
-    card = registry.stored(network, name, command, home, tags=list(tags))
-    stored = registry.load_model(card, home)
-    right = look_clean(stored, test.images, test.labels, recipe.head).correct
-    return registry.recorded(card, round(float(right.float().mean()), 5), home)
+
+    def measure(found: nn.Module) -> float:
+        return float(look_clean(found.eval(), test.images, test.labels, recipe.head).correct.float().mean())
+
+    card = registry.stored(network, name, command, measure, home, tags=list(tags))
+    registry.write_card(card, home)
+    return card
 
 
 def check(name: str, network: nn.Module, examples: Dataset) -> None:

@@ -166,31 +166,31 @@ def _store(
     peak_memory_bytes: int,
 ) -> ModelCard:
     dataset_name, recipe = parse_name(name)
-    network = network.float().cpu()
+    test = load_dataset(dataset_name, "test", data)
     card = registry.stored(
-        network,
+        network.float().cpu().eval(),
         name,
         f"robustboard train {shlex.quote(name)}",
+        lambda found: accuracy(found, test.images, test.labels),
         home,
         training=settings,
         tags=list(tags) or (known.tags if known else []),
         references=known.references if known else _references(recipe),
     )
-    test = load_dataset(dataset_name, "test", data)
-    right = round(accuracy(registry.load_model(card, home), test.images, test.labels), 5)
     log = {
         "name": name,
         "settings": asdict(settings),
         "environment": current_environment(),
         "peak_memory_bytes": peak_memory_bytes,
         "epochs": [asdict(record) for record in curve],
-        "clean_accuracy": right,
+        "clean_accuracy": card.clean_accuracy,
     }
     path = home / "curves" / f"{card.stem}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     # The entry last: a model that the registry names has all that belongs to it.
-    return registry.recorded(card, right, home)
+    registry.write_card(card, home)
+    return card
 
 
 def _references(recipe: Recipe) -> list[str]:

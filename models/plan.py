@@ -36,7 +36,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 }
 ROBUST: dict[str, tuple[str, ...]] = {
     "mnist": ("relu-fast_at", "relu-pgd_at", "relu-trades", "relog-maxout_4-pgd_at"),
-    "cifar10": ("relu-fast_at", "relu-pgd_at", "relu-trades", "relog-maxout_4-pgd_at"),
+    "cifar10": ("relu-fast_at", "relu-pgd_at", "relu-trades", "relog-maxout_4-fast_at"),
 }
 SIZES = ("relu-cnn_2_4_8", "relu-cnn_4_8_16", "relu-cnn_8_16_32", "relu-cnn_16_32_64", "relu")
 """Five MNIST networks, the smallest of fewer than 2,000 parameters."""

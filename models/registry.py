@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from robustboard.models.training.settings import TrainingSettings
 HOME = Path(__file__).resolve().parent
 """The folder that holds registry/, checkpoints/ and curves/. Resolved, because an installed file may be a link."""
 MAXIMUM_CHECKPOINT_BYTES = 4_000_000
+HALF_MAY_COST = 0.001
+"""The clean accuracy that a checkpoint in half precision may lose: a tenth of a point."""
 
 
 class RegistryError(ValueError):
@@ -96,16 +98,17 @@ def load_model(name: str | ModelCard, home: Path = HOME, *, folded: bool = True)
     return pool_before_logarithms(fold_batch_norm(network)).eval() if folded else network
 
 
-def save_checkpoint(network: nn.Module, path: Path) -> str:
-    """Write a network's weights, matrices in half precision, and return the file's sha256.
+def save_checkpoint(network: nn.Module, path: Path, *, whole: bool = False) -> str:
+    """Write a network's weights, matrices in half precision unless they are to stay `whole`, and return the file's sha256.
 
     Raises `RegistryError` when the file would be over 4 MB.
     """
-    tensors = {key: _compact(tensor) for key, tensor in network.state_dict().items()}
+    tensors = {key: _compact(tensor, whole=whole) for key, tensor in network.state_dict().items()}
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if size > MAXIMUM_CHECKPOINT_BYTES:
+        why = ", in half precision it loses accuracy" if whole else ""
         raise RegistryError(
-            f"{path.name} would take {size / 1e6:.1f} MB; a registry checkpoint may take 4 MB: narrow the network"
+            f"{path.name} would take {size / 1e6:.1f} MB{why}; a registry checkpoint may take 4 MB: narrow the network"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
@@ -120,12 +123,15 @@ def write_card(card: ModelCard, home: Path = HOME) -> Path:
     return path
 
 
-def stored(network: nn.Module, name: str, command: str, home: Path = HOME, **about: Any) -> ModelCard:
-    """Write the checkpoint of a network named "mnist/relu"; the card it is to have, `about` its further fields, with a clean
-    accuracy that is yet to be measured on what was stored. Raises `RegistryError` when the file would be over 4 MB."""
+def stored(
+    network: nn.Module, name: str, command: str, measure: Callable[[nn.Module], float], home: Path = HOME, **about: Any
+) -> ModelCard:
+    """Write the checkpoint of a network in float32, in evaluation mode, named "mnist/relu"; the card it is to have, `about` its
+    further fields, with the clean accuracy that `measure` finds of what was stored. Matrices are stored in half precision, or
+    as they are where that costs more than 0.1 points. Raises `RegistryError` when the file would be over 4 MB."""
     dataset, recipe = name.split("/", 1)
     path = home / "checkpoints" / f"{name.replace('/', '-')}.safetensors"
-    return ModelCard(
+    card = ModelCard(
         name=name,
         dataset=dataset,
         recipe=recipe,
@@ -137,13 +143,11 @@ def stored(network: nn.Module, name: str, command: str, home: Path = HOME, **abo
         command=command,
         **about,
     )
-
-
-def recorded(card: ModelCard, clean_accuracy: float, home: Path = HOME) -> ModelCard:
-    """The entry with the clean accuracy that its stored checkpoint has, written."""
-    card = replace(card, clean_accuracy=clean_accuracy)
-    write_card(card, home)
-    return card
+    accuracy = measure(load_model(card, home))
+    if accuracy < measure(network) - HALF_MAY_COST:
+        card = replace(card, sha256=save_checkpoint(network, path, whole=True))
+        accuracy = measure(load_model(card, home))
+    return replace(card, clean_accuracy=round(accuracy, 5))
 
 
 def file_sha256(path: Path) -> str:
@@ -175,9 +179,9 @@ def count_multiply_adds(network: nn.Module, image_shape: tuple[int, ...]) -> int
     return int(counter.get_total_flops()) // 2
 
 
-def _compact(tensor: Tensor) -> Tensor:
+def _compact(tensor: Tensor, *, whole: bool) -> Tensor:
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+    return tensor.half() if not whole and tensor.is_floating_point() and tensor.dim() > 1 else tensor
 
 
 def _matches(card: ModelCard, pattern: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 from conftest import Command, guide_example
 from robustboard.benchmark import adding
 from robustboard.benchmark.adding import add_model, check
+from robustboard.benchmark.api import evaluate
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.elsewhere import filled
 from robustboard.benchmark.errors import InputError, ModelFaultError
+from robustboard.benchmark.subjects import registry_subjects
+from robustboard.benchmark.training import accuracy
 from robustboard.models import registry
 from robustboard.models.registry import HOME, file_sha256, load_model, read_cards
 
@@ -52,6 +56,20 @@ def test_a_checkpoint_becomes_an_entry_that_loads_back(
     refused = command("add", "digits/relu-seed_7", "--from", weights, "--out", home)
     assert refused.code == 2
     assert "has a 'digits/relu-seed_7' already" in refused.err
+
+
+def test_an_entry_written_by_hand_is_attacked_like_any_other(tmp_path: Path) -> None:
+    for folder in ("registry", "checkpoints"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "registry" / "digits-relu-seed_7.toml").write_text(guide_example("entry"), encoding="utf-8")
+    shutil.copy(TRAINED, tmp_path / "checkpoints" / "digits-relu-seed_7.safetensors")
+    (subject,) = registry_subjects(["relu-seed_*"], ["digits"], tmp_path)
+    network = subject.build()
+    test = load_dataset("digits", "test")
+    assert subject.expected_clean_accuracy == pytest.approx(accuracy(network.eval(), test.images, test.labels))
+    found = evaluate(network, test.images[:20], test.labels[:20], ["bim"], device="cpu")["bim"]
+    theirs = evaluate(load_model("digits/relu"), test.images[:20], test.labels[:20], ["bim"], device="cpu")["bim"]
+    assert found.per_example.fooled == theirs.per_example.fooled
 
 
 def test_a_file_of_another_hash_is_refused(command: Command, weights: Path, tmp_path: Path) -> None:

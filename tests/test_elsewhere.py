@@ -18,10 +18,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import robustboard.torchvision_compatibility
 from conftest import ROOT, Command, guide_example
 from robustboard.benchmark import elsewhere
+from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.environment import version_of
 from robustboard.benchmark.errors import InputError, ModelFaultError
 from robustboard.benchmark.results import read_cell
@@ -96,17 +98,28 @@ def test_a_package_that_is_not_here_is_named_with_the_command_that_works(
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(version_of("robustbench") == "absent", reason="robustbench is not installed: make libraries")
-def test_a_robustbench_model_is_built_by_robustbench_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = words_of("robustbench")[4]
+needs_robustbench = pytest.mark.skipif(
+    version_of("robustbench") == "absent", reason="robustbench is not installed: make libraries"
+)
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """A network of RobustBench's, its checkpoint where RobustBench looks for it."""
     monkeypatch.setattr(elsewhere, "cache_directory", lambda: tmp_path / "data")
     folder = tmp_path / "robustbench" / "cifar10" / "Linf"
     elsewhere.import_robustbench()
     zoo = importlib.import_module("robustbench.model_zoo.cifar10")
     torch.manual_seed(0)
-    theirs = zoo.linf["Addepalli2021Towards_RN18"]["model"]().eval()
+    network: nn.Module = zoo.linf["Addepalli2021Towards_RN18"]["model"]().eval()
     folder.mkdir(parents=True)
-    torch.save(theirs.state_dict(), folder / "Addepalli2021Towards_RN18.pt")
+    torch.save(network.state_dict(), folder / "Addepalli2021Towards_RN18.pt")
+    return network
+
+
+@needs_robustbench
+def test_a_robustbench_model_is_built_by_robustbench_from_its_checkpoint(theirs: nn.Module) -> None:
+    reference = words_of("robustbench")[4]
     subject = user_subject(reference, "cifar10", "softmax")
     assert (subject.name, subject.source) == ("robustbench.Linf.Addepalli2021Towards_RN18", reference)
     images = torch.rand(2, 3, 32, 32)
@@ -114,6 +127,20 @@ def test_a_robustbench_model_is_built_by_robustbench_from_its_checkpoint(tmp_pat
         assert torch.equal(subject.build().eval()(images), theirs(images))
     with pytest.raises(ModelFaultError, match=r"could not load cifar10/Linf/Nobody2020Nothing .* put the file into"):
         user_subject("robustbench:cifar10/Linf/Nobody2020Nothing", "cifar10", "softmax").build()
+
+
+@needs_robustbench
+@pytest.mark.real_data
+def test_a_robustbench_model_is_attacked_by_the_guides_command(
+    theirs: nn.Module, command: Command, tmp_path: Path, real_data: Path
+) -> None:
+    test = load_dataset("cifar10", "test", real_data)
+    answer = command(*words_of("robustbench"), "--no-diagnose", "--data", real_data, "--out", tmp_path / "results")
+    assert answer.code == 0, answer.err
+    (path,) = (tmp_path / "results").glob("*/cifar10/robustbench.Linf.Addepalli2021Towards_RN18/fgsm.json")
+    with torch.no_grad():
+        right = theirs(test.images[:4]).argmax(1) == test.labels[:4]
+    assert read_cell(path).per_example.correct_clean == right.tolist()
 
 
 class Hub(http.server.BaseHTTPRequestHandler):

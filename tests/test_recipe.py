@@ -106,6 +106,16 @@ def test_any_text_is_a_name_that_prints_back_or_a_recipe_error(text: str) -> Non
     assert str(recipe) == text
 
 
+@PATIENT
+@given(RECIPES, st.text("abcxyz_", min_size=1, max_size=12).map(lambda text: f"q{text}q"), st.data())
+def test_a_part_that_is_none_is_named_wherever_it_stands(recipe: Recipe, wrong: str, data: st.DataObject) -> None:
+    parts = str(recipe).split("-")
+    parts.insert(data.draw(st.integers(0, len(parts))), wrong)
+    with pytest.raises(RecipeError) as trouble:
+        parse_recipe("-".join(parts))
+    assert repr(wrong) in str(trouble.value)
+
+
 @pytest.mark.parametrize("size", [50, 5000])
 def test_a_number_of_any_length_raises_nothing_but_recipe_error(size: int) -> None:
     # Python refuses to read numbers of more than 4,300 digits, with a ValueError of its own.

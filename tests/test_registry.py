@@ -262,6 +262,26 @@ def test_a_network_too_large_for_the_registry_is_not_saved(tmp_path: Path) -> No
     assert not path.exists()
 
 
+def test_what_half_precision_cannot_hold_is_stored_whole(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = build_network("digits", parse_recipe("relu")).eval()
+    images = torch.rand(200, 1, 8, 8)
+    with torch.no_grad():
+        last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
+        last.weight.mul_(1e-8)  # below the smallest number of half precision: the logits would be the biases
+        last.bias.zero_()
+        answers = network(images).argmax(1)
+
+    def agreement(found: torch.nn.Module) -> float:
+        with torch.no_grad():
+            return float((found(images).argmax(1) == answers).float().mean())
+
+    card = registry.stored(network, "digits/relu", "", agreement, tmp_path)
+    assert card.clean_accuracy > 0.99
+    loaded = load_model(card, tmp_path, folded=False).state_dict()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in network.state_dict().items())
+
+
 def test_saving_rounds_weights_to_half_precision_and_nothing_else(tmp_path: Path) -> None:
     network = build_network("digits", parse_recipe("relog"))
     sha = registry.save_checkpoint(network, tmp_path / "checkpoints" / f"{ENTRY}.safetensors")

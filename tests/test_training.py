@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from conftest import Command
 from robustboard.benchmark import training
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError
@@ -140,6 +141,15 @@ def test_training_failures_are_input_errors_to_the_command_line(tmp_path: Path, 
     with pytest.raises(InputError, match=r"^digits/relu-sigmoid_out: the loss is (nan|inf)"):
         train_model("digits/relu-sigmoid_out", data=None, device="cpu", home=tmp_path)
     assert not (tmp_path / "registry").exists()
+
+
+def test_one_model_that_cannot_be_trained_does_not_stop_the_others(command: Command, tmp_path: Path) -> None:
+    names = ("mnist/relu-mlp_8", "digits/relu-mlp_8")
+    answer = command("train", *names, "--epochs", "30", "--data", tmp_path / "none", "--out", tmp_path)
+    assert answer.code == 2
+    assert "MNIST data not found" in answer.err
+    assert "1 of 2 models were not trained: mnist/relu-mlp_8" in answer.err
+    assert list(registry.read_cards(tmp_path)) == ["digits/relu-mlp_8"]
 
 
 @pytest.mark.parametrize(

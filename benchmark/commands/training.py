@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -37,7 +38,7 @@ def train_command(
     again: bool,
 ) -> None:
     """Train models, NAME like mnist/relog-maxout_4, or globs over the registry and what is planned for it ('mnist/*-seed_*');
-    a run that was cut short goes on at its last epoch."""
+    a run that was cut short goes on at its last epoch. Of several the others go on where one fails."""
     if epochs is not None and epochs < 1:
         raise InputError(f"--epochs must be at least 1, got {epochs}")
     home = out or registry.HOME
@@ -46,12 +47,22 @@ def train_command(
         chosen = plan.matching(names, known)
     except ValueError as trouble:
         raise InputError(str(trouble)) from trouble
+    failed: list[str] = []
     for name in chosen:
         if name in known and name not in names and not again:
             print(f"{name}: is in the registry; --again trains it again")
             continue
-        card = train_model(name, data=data, device=checked_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
+        try:
+            card = train_model(name, data=data, device=checked_device(device), home=home, seed=seed, epochs=epochs, tags=tags)
+        except InputError as trouble:
+            if len(chosen) == 1:
+                raise
+            failed.append(name)
+            print(f"error: {trouble}", file=sys.stderr)
+            continue
         print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")
+    if failed:
+        raise InputError(f"{len(failed)} of {len(chosen)} models were not trained: {', '.join(failed)}")
 
 
 @click.command("add")

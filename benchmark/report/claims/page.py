@@ -101,9 +101,9 @@ CLAIMS = (
         partial(units_help, plain="relu-pgd_at", other="relog-maxout_4-pgd_at"),
     ),
     Claim(
-        "The units help a network of CIFAR-10 that is trained against PGD",
+        "The units help a network of CIFAR-10 that is trained against FGSM with a random start",
         "not tried; asked here, on equal terms: the same adversary, schedule and size.",
-        partial(units_help, plain="relu-pgd_at", other="relog-maxout_4-pgd_at"),
+        partial(units_help, plain="relu-fast_at", other="relog-maxout_4-fast_at"),
         dataset="cifar10",
     ),
 )
