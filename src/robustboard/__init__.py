@@ -8,6 +8,7 @@ robustboard.load_results("leaderboards/results").to_pandas()
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from robustboard.benchmark.memory import keep_freed_memory
     from robustboard.benchmark.report.results_table import load_results
     from robustboard.models.registry import load_model
+
+# Read at MKL's first product, not before. Without it MKL picks its kernel by the height of the matrix, an example's logits differ
+# in their last bits by the batch it stands in, and an attack that walks on ties ends elsewhere. Strict kernels sum a row alike
+# whatever the batch, the threads and the processor's generation. Who has chosen a mode keeps it.
+os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
 
 __all__ = ["evaluate", "keep_freed_memory", "load_model", "load_results"]
 
