@@ -17,9 +17,8 @@ from robustboard.benchmark.elsewhere import filled
 from robustboard.benchmark.errors import InputError, ModelFaultError
 from robustboard.benchmark.judge import ask, look_clean, prepared
 from robustboard.benchmark.statistics import is_chance
-from robustboard.benchmark.training import parse_name
+from robustboard.benchmark.training import parse_name, untrained
 from robustboard.models import registry
-from robustboard.models.architectures import build_network
 from robustboard.models.registry import ModelCard
 
 LOOKED_AT = 1000
@@ -36,9 +35,9 @@ def add_model(
     """Write checkpoint and entry of `name` ("mnist/relog") under `home`, the weights taken from a .safetensors or .pth file,
     which is to have the hash `sha256` where that is known.
 
-    Raises `InputError` for a name that is taken or no recipe, and for a file of another hash, and `ModelFaultError` where the
-    weights do not fit, answer no better than chance, answer differently a second time or beside other images, have no gradient
-    anywhere, or want images in another range than [0, 1].
+    Raises `InputError` for a name that is taken or that no network can have, and for a file of another hash, and
+    `ModelFaultError` where the weights do not fit, answer no better than chance, answer differently a second time or beside
+    other images, have no gradient anywhere, or want images in another range than [0, 1].
     """
     dataset, recipe = parse_name(name)
     if name in registry.read_cards(home):
@@ -46,7 +45,7 @@ def add_model(
     if sha256 is not None and checkpoint.is_file() and (found := registry.file_sha256(checkpoint)) != sha256.lower():
         raise InputError(f"{checkpoint.name} has sha256 {found}, not {sha256}: it is another file, or was damaged on its way")
     test = load_dataset(dataset, "test", data)
-    network = filled(build_network(dataset, recipe), checkpoint)
+    network = filled(untrained(name), checkpoint)
     with prepared(network, torch.device("cpu")) as ready:
         clean = look_clean(ready, test.images, test.labels, recipe.head)
         if clean.output != "logits":

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robustboard.attacks.adversaries import divergent, projected_gradient
-from robustboard.benchmark.datasets import check_dataset_name, load_dataset
+from robustboard.benchmark.datasets import CLASSES, check_dataset_name, load_dataset
 from robustboard.benchmark.environment import choose_device, current_environment
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import forget_peak, peak_of
 from robustboard.models import registry
 from robustboard.models.architectures import build_network
 from robustboard.models.recipe import Recipe, RecipeError, parse_recipe
-from robustboard.models.registry import ModelCard
+from robustboard.models.registry import ModelCard, RegistryError
 from robustboard.models.training import TrainingError, TrainingSettings, default_settings, train
-from robustboard.models.training.loop import EpochRecord, Perturb, Workplace
+from robustboard.models.training.loop import FAILED, EpochRecord, Perturb, Workplace
 
 
 def train_model(
@@ -46,11 +46,11 @@ def train_model(
     _require_writable(home)
     settings = (known.training if known else None) or default_settings(dataset_name, recipe)
     settings = replace(settings, seed=settings.seed if seed is None else seed, epochs=epochs or settings.epochs)
+    torch.manual_seed(settings.seed)
+    network = untrained(name)
     data_set = load_dataset(dataset_name, "train", data)
     if recipe.half:
-        data_set = data_set.select(range(recipe.half - 1, len(data_set.labels), 2))
-    torch.manual_seed(settings.seed)
-    network = build_network(dataset_name, recipe)
+        data_set = data_set.select(half_of(data_set.labels, recipe.half))
     workplace = _workplace(name, dataset_name, home, choose_device(device))
     forget_peak(workplace.device)
     steps = settings.epochs * (len(data_set.labels) // settings.batch_size)
@@ -118,6 +118,26 @@ def parse_name(name: str) -> tuple[str, Recipe]:
         raise InputError(str(trouble)) from trouble
 
 
+def untrained(name: str) -> nn.Module:
+    """The network of "mnist/relu", drawn anew. Raises `InputError` where the data set's network cannot have the recipe's parts,
+    and where its checkpoint would be too large for the registry."""
+    dataset_name, recipe = parse_name(name)
+    try:
+        network = build_network(dataset_name, recipe)
+        registry.compact(network, name)
+    except (RecipeError, RegistryError) as trouble:
+        raise InputError(str(trouble)) from trouble
+    return network
+
+
+def half_of(labels: Tensor, half: int) -> list[int]:
+    """The indices of half 1 or 2 of the examples labelled so (N,), each class shared out evenly. Drawn once for all, because the
+    order of a data set can tell where its images come from: MNIST's of even index are harder than those of odd index."""
+    drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    by_class = drawn[labels[drawn].argsort(stable=True)]
+    return sorted(by_class[half - 1 :: 2].tolist())
+
+
 def _workplace(name: str, dataset_name: str, home: Path, device: torch.device) -> Workplace:
     root = Path(platformdirs.user_cache_dir("robustboard")) if home == registry.HOME else home
     # On digits the batches are too small for bfloat16 to repay its conversions.
@@ -167,16 +187,28 @@ def _store(
 ) -> ModelCard:
     dataset_name, recipe = parse_name(name)
     test = load_dataset(dataset_name, "test", data)
-    card = registry.stored(
-        network.float().cpu().eval(),
-        name,
-        f"robustboard train {shlex.quote(name)}",
-        lambda found: accuracy(found, test.images, test.labels),
-        home,
-        training=settings,
-        tags=list(tags) or (known.tags if known else []),
-        references=known.references if known else _references(recipe),
-    )
+
+    def measure(found: nn.Module) -> float:
+        share = accuracy(found, test.images, test.labels)
+        if share <= FAILED / CLASSES:
+            raise InputError(
+                f"{name}: clean accuracy is {share:.1%} on the test set, little better than chance: it goes into no registry"
+            )
+        return share
+
+    try:
+        card = registry.stored(
+            network.float().cpu().eval(),
+            name,
+            f"robustboard train {shlex.quote(name)}",
+            measure,
+            home,
+            training=settings,
+            tags=list(tags) or (known.tags if known else []),
+            references=known.references if known else _references(recipe),
+        )
+    except RegistryError as trouble:
+        raise InputError(str(trouble)) from trouble
     log = {
         "name": name,
         "settings": asdict(settings),
@@ -188,7 +220,7 @@ def _store(
     path = home / "curves" / f"{card.stem}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
-    # The entry last: a model that the registry names has all that belongs to it.
+    # The entry last: a new model that the registry names has all that belongs to it.
     registry.write_card(card, home)
     return card
 

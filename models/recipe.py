@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Activation = Literal["relu", "relog", "relu_relog"]
 Neuron = Literal["linear", "quadratic", "spherical", "elliptical"]
@@ -71,8 +71,8 @@ class Recipe:
 
     `last`: only so many of the last layers have the activation `relog`, those before `relu`; 0: all. `hidden` are the widths
     of a fully connected network's hidden layers, `widths` those of a convolutional network of three layers; without either it
-    is the data set's network. `scrambling`, `overlay`: negatives seen in training. `half`: trained on the training images of even
-    (1) or of odd index (2) only, 0: on all. `seed` of initialisation and batches.
+    is the data set's network. `scrambling`, `overlay`: negatives seen in training. `half`: trained on the one or the
+    other half of the training images, 0: on all. `seed` of initialisation and batches.
     """
 
     activation: Activation = "relu"
@@ -90,6 +90,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        kinds = (("activation", Activation), ("neuron", Neuron), ("head", Head), ("adversary", Adversary))
+        for field, known in kinds:
+            if getattr(self, field) not in get_args(known):
+                raise ValueError(f"no recipe has the {field} {getattr(self, field)!r}: it is one of {', '.join(get_args(known))}")
         if self.last not in range(1000) or (self.last and self.activation != "relog"):
             raise ValueError(f"no network has {self.activation} in its last {self.last} layers only")
         if any(width not in range(1, 10_000) for width in self.hidden):
@@ -110,12 +114,14 @@ class Recipe:
 @dataclass(frozen=True)
 class Part:
     """A part of a name: how the grammar shows it, what it looks like, what it says about a recipe, how a recipe spells it
-    ("" where it has none)."""
+    ("" where it has none), and, of a part with numbers, how it begins and which numbers it can have."""
 
     form: str
     pattern: str
     read: Callable[[re.Match[str]], dict[str, object]]
     spell: Callable[[Recipe], str]
+    stem: str | None = None
+    numbers: str = ""
 
 
 def _number(value: float) -> str:
@@ -152,18 +158,24 @@ PARTS = (
         rf"(?P<name>relu|relog|relu_relog)|relog_last_(?P<last>{_COUNT})",
         lambda match: {"activation": match["name"]} if match["name"] else {"activation": "relog", "last": int(match["last"])},
         _spell_activation,
+        "relog_last",
+        "k is 1 to 999",
     ),
     Part(
         "mlp_w_w…",
         rf"mlp(_{_WIDTH})+",
         lambda match: {"hidden": _widths(match)},
         lambda recipe: "_".join(["mlp", *map(str, recipe.hidden)]) if recipe.hidden else "",
+        "mlp",
+        "each width w is 1 to 9999",
     ),
     Part(
         "cnn_w_w_w",
         rf"cnn(_{_WIDTH}){{3}}",
         lambda match: {"widths": _widths(match)},
         lambda recipe: "_".join(["cnn", *map(str, recipe.widths)]) if recipe.widths else "",
+        "cnn",
+        "three widths w are given, each 1 to 9999",
     ),
     Part(
         "quadratic | spherical | elliptical",
@@ -176,12 +188,16 @@ PARTS = (
         rf"maxout_(?P<k>{_MANY})|minmaxout_(?P<m>{_MANY})_(?P<groups>{_MANY})",
         lambda match: {"pieces": Pieces(int(match["k"])) if match["k"] else Pieces(int(match["groups"]), int(match["m"]))},
         _spell_pieces,
+        "(min)?maxout",
+        "k and m are 2 to 999",
     ),
     Part(
         "max_fit_l1_λ | max_fit_l2_λ | l1_λ | l2_λ",
         rf"(?P<max_fit>max_fit_)?(?P<norm>l1|l2)_(?P<strength>(?!0$){_STRENGTH})",
         _read_weight_term,
         _spell_weight_term,
+        "(max_fit_)?l[12]",
+        "the strength λ is above 0 and below 10000, with at most six digits after the point and no needless 0: 1, 0.5, 20",
     ),
     Part(
         "sigmoid_out",
@@ -202,12 +218,16 @@ PARTS = (
         "half_(?P<half>[12])",
         lambda match: {"half": int(match["half"])},
         lambda recipe: f"half_{recipe.half}" if recipe.half else "",
+        "half",
+        "there are two halves of the training set",
     ),
     Part(
         "seed_n",
         rf"seed_(?P<seed>{_COUNT})",
         lambda match: {"seed": int(match["seed"])},
         lambda recipe: f"seed_{recipe.seed}" if recipe.seed else "",
+        "seed",
+        "n is 1 to 999, and a name without it has seed 0",
     ),
 )
 GRAMMAR = PARTS[0].form + " " + " ".join(f"[-{part.form.replace(' | ', ' | -')}]" for part in PARTS[1:])
@@ -218,6 +238,7 @@ def parse_recipe(name: str) -> Recipe:
     first, *rest = name.split("-")
     activation = re.fullmatch(PARTS[0].pattern, first)
     if activation is None:
+        _refuse_numbers(name, first, PARTS[:1])
         raise RecipeError(f"recipe {name!r}: {first!r} is no activation; a name reads {GRAMMAR}")
     fields = PARTS[0].read(activation)
     for text in rest:
@@ -241,6 +262,12 @@ def _read_part(name: str, text: str) -> dict[str, object]:
         match = re.fullmatch(part.pattern, text)
         if match:
             return part.read(match)
-    if text in ("max_fit_l1", "max_fit_l2", "l1", "l2"):
-        raise RecipeError(f"recipe {name!r}: {text!r} has no strength: write {text}_1, or another number")
+    _refuse_numbers(name, text, PARTS[1:])
     raise RecipeError(f"recipe {name!r}: {text!r} is no part that it can have; a name reads {GRAMMAR}")
+
+
+def _refuse_numbers(name: str, text: str, parts: tuple[Part, ...]) -> None:
+    """Where `text` begins as one of the parts does: what its numbers are to be."""
+    for part in parts:
+        if part.stem and re.match(rf"{part.stem}(?![a-z])", text):
+            raise RecipeError(f"recipe {name!r}: {text!r} does not read; it is written {part.form}, and {part.numbers}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import hashlib
 import tomllib
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from robustboard.models.architectures import IMAGE_SHAPES, build_network, fold_batch_norm, pool_before_logarithms
+from robustboard.models.architectures import IMAGE_SHAPES, NETWORKS, build_network, fold_batch_norm, pool_before_logarithms
 from robustboard.models.recipe import Head, parse_recipe
 from robustboard.models.training.settings import TrainingSettings
 
@@ -81,11 +82,17 @@ def select_cards(patterns: Sequence[str], home: Path = HOME) -> list[ModelCard]:
 def load_model(name: str | ModelCard, home: Path = HOME, *, folded: bool = True) -> nn.Module:
     """The trained network of a registry entry, in evaluation mode, float32, on the CPU: images (N, C, H, W) in [0, 1] to
     logits (N, 10). `folded` merges batch normalisation into the layers before it: the same function, faster; without it the
-    network can be trained on. Raises `RegistryError` for an unknown name and for a checkpoint that is missing, damaged, or of
-    another hash than its entry's."""
+    network can be trained on. Raises `RegistryError` for an unknown name, for an entry that has no network, and for a checkpoint
+    that is missing, damaged, or of another hash than its entry's."""
     card = name if isinstance(name, ModelCard) else _card_named(name, home)
-    network = build_network(card.dataset, parse_recipe(card.recipe))
-    tensors = _read_checkpoint(home / "checkpoints" / card.checkpoint, card)
+    return _network_of(card, _read_checkpoint(home / "checkpoints" / card.checkpoint, card), folded=folded)
+
+
+def _network_of(card: ModelCard, tensors: dict[str, Tensor], *, folded: bool) -> nn.Module:
+    try:
+        network = build_network(card.dataset, parse_recipe(card.recipe))
+    except ValueError as trouble:
+        raise RegistryError(f"{card.name}: no network can be made of its entry: {_one_line(trouble)}") from trouble
     try:
         network.load_state_dict(
             {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
@@ -98,21 +105,28 @@ def load_model(name: str | ModelCard, home: Path = HOME, *, folded: bool = True)
     return pool_before_logarithms(fold_batch_norm(network)).eval() if folded else network
 
 
-def save_checkpoint(network: nn.Module, path: Path, *, whole: bool = False) -> str:
-    """Write a network's weights, matrices in half precision unless they are to stay `whole`, and return the file's sha256.
+def save_checkpoint(tensors: dict[str, Tensor], path: Path) -> str:
+    """Write the weights and return the file's sha256; a file that is there stays whole until the new one is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    save_file(tensors, unfinished)
+    unfinished.replace(path)
+    return file_sha256(path)
 
-    Raises `RegistryError` when the file would be over 4 MB.
+
+def compact(network: nn.Module, name: str, *, whole: bool = False) -> dict[str, Tensor]:
+    """A network's weights as a checkpoint holds them: matrices in half precision, unless they are to stay `whole`.
+
+    Raises `RegistryError`, with the `name` of the network, when they would take over 4 MB.
     """
     tensors = {key: _compact(tensor, whole=whole) for key, tensor in network.state_dict().items()}
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if size > MAXIMUM_CHECKPOINT_BYTES:
-        why = ", in half precision it loses accuracy" if whole else ""
+        why = ", since in half precision it loses accuracy" if whole else ""
         raise RegistryError(
-            f"{path.name} would take {size / 1e6:.1f} MB{why}; a registry checkpoint may take 4 MB: narrow the network"
+            f"{name} would take {size / 1e6:.1f} MB{why}; a registry checkpoint may take 4 MB: narrow the network"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
-    return file_sha256(path)
+    return tensors
 
 
 def write_card(card: ModelCard, home: Path = HOME) -> Path:
@@ -127,27 +141,29 @@ def stored(
     network: nn.Module, name: str, command: str, measure: Callable[[nn.Module], float], home: Path = HOME, **about: Any
 ) -> ModelCard:
     """Write the checkpoint of a network in float32, in evaluation mode, named "mnist/relu"; the card it is to have, `about` its
-    further fields, with the clean accuracy that `measure` finds of what was stored. Matrices are stored in half precision, or
-    as they are where that costs more than 0.1 points. Raises `RegistryError` when the file would be over 4 MB."""
+    further fields, with the clean accuracy that `measure` finds of what is stored. Matrices are stored in half precision, or
+    as they are where that costs more than 0.1 points. Raises `RegistryError` when the file would be over 4 MB; what was there
+    of that name is then untouched."""
     dataset, recipe = name.split("/", 1)
-    path = home / "checkpoints" / f"{name.replace('/', '-')}.safetensors"
     card = ModelCard(
         name=name,
         dataset=dataset,
         recipe=recipe,
-        checkpoint=path.name,
-        sha256=save_checkpoint(network, path),
+        checkpoint=f"{name.replace('/', '-')}.safetensors",
+        sha256="",
         parameters=count_parameters(network),
         multiply_adds=count_multiply_adds(network, IMAGE_SHAPES[dataset]),
         clean_accuracy=0.0,
         command=command,
         **about,
     )
-    accuracy = measure(load_model(card, home))
+    tensors = compact(network, name)
+    accuracy = measure(_network_of(card, tensors, folded=True))
     if accuracy < measure(network) - HALF_MAY_COST:
-        card = replace(card, sha256=save_checkpoint(network, path, whole=True))
-        accuracy = measure(load_model(card, home))
-    return replace(card, clean_accuracy=round(accuracy, 5))
+        tensors = compact(network, name, whole=True)
+        accuracy = measure(_network_of(card, tensors, folded=True))
+    sha256 = save_checkpoint(tensors, home / "checkpoints" / card.checkpoint)
+    return replace(card, sha256=sha256, clean_accuracy=round(accuracy, 5))
 
 
 def file_sha256(path: Path) -> str:
@@ -191,7 +207,9 @@ def _matches(card: ModelCard, pattern: str) -> bool:
 def _card_named(name: str, home: Path) -> ModelCard:
     cards = read_cards(home)
     if name not in cards:
-        raise RegistryError(f"there is no model {name!r}; the registry holds {', '.join(cards)}")
+        near = difflib.get_close_matches(name, cards, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "`robustboard models` lists the registry"
+        raise RegistryError(f"there is no model {name!r}; {hint}")
     return cards[name]
 
 
@@ -200,6 +218,8 @@ def _read_card(path: Path) -> ModelCard:
         fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         card = _CARD.validate_python(fields)
         parse_recipe(card.recipe)
+        if card.dataset not in NETWORKS:
+            raise ValueError(f"dataset: {card.dataset!r} is none of {', '.join(NETWORKS)}")
     except (ValidationError, ValueError) as trouble:
         raise RegistryError(f"registry entry {path.name} does not read: {_one_line(trouble)}") from trouble
     if card.name != f"{card.dataset}/{card.recipe}":

@@ -169,8 +169,8 @@ def test_every_registry_entry_prints_back(card: ModelCard) -> None:
         ("relu-softmax_out", "'softmax_out'"),
         ("relu-maxout_4\n", r"'maxout_4\n'"),
         ("relu-maxout_٤", "'maxout_٤'"),
-        ("relog_last_0", "'relog_last_0' is no activation"),
-        ("relu-max_fit_l2", "'max_fit_l2' has no strength: write max_fit_l2_1"),
+        ("relog_last_0", "'relog_last_0'"),
+        ("relu-max_fit_l2", "'max_fit_l2'"),
         ("relu-l1_0", "'l1_0'"),
         ("relu-l1_0.0", "'l1_0.0'"),
         ("relu-l2_1.50", "'l2_1.50'"),
@@ -184,7 +184,37 @@ def test_a_wrong_part_is_named(name: str, part: str) -> None:
     with pytest.raises(RecipeError) as trouble:
         parse_recipe(name)
     assert part in str(trouble.value)
-    assert GRAMMAR in str(trouble.value) or "write" in str(trouble.value)
+    assert GRAMMAR in str(trouble.value) or "is written" in str(trouble.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "relog_last_0",
+            "'relog_last_0' does not read; it is written activation (relu, relog, relog_last_k, relu_relog), and k",
+        ),
+        ("relu-mlp_10000", "'mlp_10000' does not read; it is written mlp_w_w…, and each width w is 1 to 9999"),
+        ("relu-cnn_4_8", "'cnn_4_8' does not read; it is written cnn_w_w_w, and three widths"),
+        ("relu-maxout_1", "'maxout_1' does not read; it is written maxout_k | minmaxout_m_k, and k and m are 2 to 999"),
+        ("relu-minmaxout_4_1", "k and m are 2 to 999"),
+        ("relu-max_fit_l2", "the strength λ is above 0"),
+        ("relu-l2_1.50", "no needless 0: 1, 0.5, 20"),
+        ("relu-half_3", "there are two halves"),
+        ("relu-seed_0", "'seed_0' does not read; it is written seed_n, and n is 1 to 999, and a name without it has seed 0"),
+    ],
+)
+def test_a_wrong_number_is_answered_with_the_numbers_there_can_be(name: str, expected: str) -> None:
+    with pytest.raises(RecipeError) as trouble:
+        parse_recipe(name)
+    assert expected in str(trouble.value)
+
+
+@pytest.mark.parametrize("field", ["activation", "neuron", "head", "adversary"])
+def test_a_recipe_of_an_unknown_kind_is_refused(field: str) -> None:
+    # It would print as the name of another recipe, or as one that does not read.
+    with pytest.raises(ValueError, match=f"no recipe has the {field} 'cubic': it is one of "):
+        Recipe(**{field: "cubic"})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

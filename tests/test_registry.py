@@ -15,6 +15,7 @@ import tomli_w
 import torch
 
 from robustboard.benchmark.datasets import DATASETS, load_dataset
+from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.training import accuracy
 from robustboard.models import registry
 from robustboard.models.architectures import IMAGE_SHAPES, build_network
@@ -165,7 +166,7 @@ def test_a_checkpoint_that_is_no_safetensors_file_is_refused_even_if_its_hash_fi
 
 def test_a_checkpoint_of_another_recipe_is_refused_in_one_line(home: Path) -> None:
     other = build_network("digits", parse_recipe("relu-maxout_2"))
-    change_entry(home, sha256=registry.save_checkpoint(other, checkpoint(home)))
+    change_entry(home, sha256=registry.save_checkpoint(registry.compact(other, "other"), checkpoint(home)))
     with pytest.raises(RegistryError, match="does not fit recipe 'relu'") as trouble:
         load_model("digits/relu", home)
     assert "\n" not in str(trouble.value)
@@ -196,6 +197,7 @@ def test_a_broken_entry_is_refused_in_one_line(home: Path, text: str) -> None:
         pytest.param({"clean_acuracy": 0.99}, id="unknown field"),
         pytest.param({"recipe": "relog"}, id="recipe is not the name's"),
         pytest.param({"dataset": "mnist"}, id="data set is not the name's"),
+        pytest.param({"dataset": "imagenet"}, id="data set without networks"),
     ],
 )
 def test_a_wrong_entry_is_refused_in_one_line(home: Path, changes: dict[str, Any]) -> None:
@@ -221,8 +223,18 @@ def test_an_entry_that_is_no_utf8_is_refused(home: Path) -> None:
 
 
 def test_unknown_model_is_refused_with_the_known(home: Path) -> None:
-    with pytest.raises(RegistryError, match=r"no model 'digits/relux'.*digits/relu"):
+    with pytest.raises(RegistryError, match=r"no model 'digits/relux'; did you mean 'digits/relu'\?"):
         load_model("digits/relux", home)
+    with pytest.raises(RegistryError, match="no model 'vgg'; `robustboard models` lists the registry"):
+        load_model("vgg", home)
+
+
+def test_an_entry_whose_recipe_its_network_cannot_have_is_refused(home: Path) -> None:
+    path = home / "registry" / f"{ENTRY}.toml"
+    entry = tomllib.loads(path.read_text(encoding="utf-8")) | {"name": "digits/relog_last_9", "recipe": "relog_last_9"}
+    path.with_name("digits-relog_last_9.toml").write_text(tomli_w.dumps(entry), encoding="utf-8")
+    with pytest.raises(RegistryError, match=r"digits/relog_last_9: no network can be made of its entry: .*3 layers of units"):
+        load_model("digits/relog_last_9", home)
 
 
 def test_globs_choose_over_full_and_bare_names(home: Path) -> None:
@@ -256,10 +268,21 @@ def test_weights_hash_sees_a_changed_weight_and_a_changed_buffer() -> None:
 
 
 def test_a_network_too_large_for_the_registry_is_not_saved(tmp_path: Path) -> None:
-    path = tmp_path / "large.safetensors"
-    with pytest.raises(RegistryError, match=r"4\.2 MB"):
-        registry.save_checkpoint(torch.nn.Linear(1000, 2100, bias=False), path)
-    assert not path.exists()
+    network = build_network("digits", parse_recipe("relu-mlp_1500_1500"))
+    with pytest.raises(RegistryError, match=r"digits/relu-mlp_1500_1500 would take 4\.8 MB; a registry checkpoint may take 4 MB"):
+        registry.stored(network, "digits/relu-mlp_1500_1500", "", lambda found: 1.0, tmp_path)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_what_is_not_stored_leaves_what_was_there(home: Path) -> None:
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+    def no_better_than_chance(found: torch.nn.Module) -> float:
+        raise InputError("chance")
+
+    with pytest.raises(InputError, match="chance"):
+        registry.stored(build_network("digits", parse_recipe("relu")).eval(), "digits/relu", "", no_better_than_chance, home)
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
 
 def test_what_half_precision_cannot_hold_is_stored_whole(tmp_path: Path) -> None:
@@ -284,7 +307,7 @@ def test_what_half_precision_cannot_hold_is_stored_whole(tmp_path: Path) -> None
 
 def test_saving_rounds_weights_to_half_precision_and_nothing_else(tmp_path: Path) -> None:
     network = build_network("digits", parse_recipe("relog"))
-    sha = registry.save_checkpoint(network, tmp_path / "checkpoints" / f"{ENTRY}.safetensors")
+    sha = registry.save_checkpoint(registry.compact(network, "relog"), tmp_path / "checkpoints" / f"{ENTRY}.safetensors")
     card = ModelCard("digits/relog", "digits", "relog", f"{ENTRY}.safetensors", sha, 0, 0, 0.5, "", CARDS[0].training)
     loaded = load_model(card, tmp_path, folded=False).state_dict()
     for key, tensor in network.state_dict().items():

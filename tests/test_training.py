@@ -74,12 +74,13 @@ def test_what_was_restored_is_no_part_of_the_speed() -> None:
         assert bar.format_dict["n"] == bar.format_dict["initial"] == 500
         time.sleep(0.2)
         for _ in range(100):
+            time.sleep(0.001)
             training._tick(bar, 1.0)
         training._log(bar, EpochRecord(6, 1.0, 0.5, 1.0), replace(SETTINGS, epochs=10), 1000)
         told = bar.format_dict
     assert told["n"] == 600
     assert (told["n"] - told["initial"]) / told["elapsed"] <= 500, "100 steps in at least a fifth of a second"
-    assert told["rate"] is None or told["rate"] < 50_000
+    assert told["rate"] is None or told["rate"] <= 1000, "a step took a thousandth of a second or more"
 
 
 def test_kill_nine_costs_no_finished_epoch(tmp_path: Path) -> None:
@@ -96,12 +97,16 @@ def test_kill_nine_costs_no_finished_epoch(tmp_path: Path) -> None:
     process.wait()
     assert kept.exists()
     assert not (tmp_path / "cut" / "registry").exists(), "an entry is written last"
+    finished = torch.load(kept, weights_only=True)["curve"]
     for home in ("cut", "whole"):
         process = start(tmp_path / home)
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     cut, whole = (registry.read_cards(tmp_path / home)["digits/relu"] for home in ("cut", "whole"))
     assert cut == whole
+    # The same seconds: these epochs were kept, and not gone through again.
+    curve = json.loads((tmp_path / "cut" / "curves" / "digits-relu.json").read_text(encoding="utf-8"))
+    assert curve["epochs"][: len(finished)] == finished
 
 
 def test_the_same_seed_gives_the_same_checkpoint_and_another_seed_another(tmp_path: Path) -> None:
@@ -122,9 +127,25 @@ def test_halves_share_no_training_image_and_make_the_whole(tmp_path: Path, monke
 
     monkeypatch.setattr(training, "train", look)
     for name in ("digits/relu-half_1", "digits/relu-half_2", "digits/relu"):
-        train_model(name, data=None, device="cpu", home=tmp_path)
-    first, second, whole = seen
-    assert torch.equal(torch.cat([whole[::2], whole[1::2]]), torch.cat([first, second]))
+        with pytest.raises(InputError, match="chance"):  # nothing is trained here
+            train_model(name, data=None, device="cpu", home=tmp_path)
+    first, second, whole = ({bytes(image.numpy().tobytes()) for image in images} for images in seen)
+    assert len(seen[0]) == pytest.approx(len(seen[1]), abs=1)
+    assert not first & second
+    assert first | second == whole
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist"])
+def test_halves_are_as_hard_and_as_mixed_as_each_other(dataset: str, real_data: Path) -> None:
+    data = load_dataset(dataset, "train", real_data if dataset == "mnist" else None)
+    halves = [data.select(training.half_of(data.labels, half)) for half in (1, 2)]
+    counts = [half.labels.bincount(minlength=10) for half in halves]
+    assert int((counts[0] - counts[1]).abs().max()) <= 1
+    # MNIST's images of even and of odd index are 3 points apart to this network: ten standard errors and more.
+    network = registry.load_model("mnist/relu-cnn_2_4_8" if dataset == "mnist" else "digits/relu")
+    shares = [accuracy(network, half.images, half.labels) for half in halves]
+    error = (2 * shares[0] * (1 - shares[0]) / len(halves[0].labels)) ** 0.5
+    assert abs(shares[0] - shares[1]) <= 4 * error + 1e-3
 
 
 def test_an_entrys_settings_are_kept_unless_overridden(tmp_path: Path) -> None:
@@ -153,7 +174,15 @@ def test_one_model_that_cannot_be_trained_does_not_stop_the_others(command: Comm
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("mnits/relu", "did you mean 'mnist'"), ("digits/tanh", "'tanh' is no activation"), ("digits", "''")]
+    ("name", "reason"),
+    [
+        ("mnits/relu", "did you mean 'mnist'"),
+        ("digits/tanh", "'tanh' is no activation"),
+        ("digits", "''"),
+        ("digits/relog_last_9", "has 3 layers of units"),
+        ("cifar10/relu-cnn_4_8_16", "cnn"),
+        ("digits/relu-mlp_1500_1500", r"would take 4\.8 MB"),
+    ],
 )
 def test_a_name_that_is_no_model_is_an_input_error(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
@@ -211,8 +240,55 @@ def test_accuracy_at_chance_stops_the_run_half_way() -> None:
     labels = torch.randint(10, (len(images),), generator=torch.Generator().manual_seed(0))
     # A learning rate of 0 learns nothing, and random labels are right one time in ten.
     settings = replace(SETTINGS, epochs=4, learning_rate=0.0)
-    with pytest.raises(TrainingError, match="after 2 of 4 epochs, no better than chance"):
+    with pytest.raises(TrainingError, match="after 2 of 4 epochs, little better than chance"):
         train(fresh(), images, labels, RELU, settings, CPU)
+
+
+def test_a_network_that_had_learnt_and_lost_it_is_refused() -> None:
+    images, labels = digits()
+
+    def blank_later(model: nn.Module, x: Tensor, y: Tensor, keys: Tensor) -> Tensor:
+        steps.append(1)
+        return x if len(steps) <= 20 else torch.zeros_like(x)
+
+    steps: list[int] = []
+    seen: list[EpochRecord] = []
+    plan = replace(SETTINGS, epochs=8)
+    with pytest.raises(TrainingError, match="after 4 of 8 epochs, little better than chance"):
+        train(fresh(), images, labels, RELU, plan, CPU, perturb=blank_later, on_epoch=seen.append)
+    assert max(record.accuracy for record in seen) > 0.3, "it had learnt"
+
+
+def test_what_is_at_chance_on_the_test_set_goes_into_no_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "train", lambda *rest, **more: [])
+    with pytest.raises(InputError, match=r"digits/relu: clean accuracy is \d+\.\d% on the test set, little better than chance"):
+        train_model("digits/relu", data=None, device="cpu", home=tmp_path)
+    assert not list(tmp_path.glob("*/*.*"))
+
+
+def test_a_resume_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    workplace = replace(CPU, resume_file=tmp_path / "run.pt")
+    train(fresh(), *digits(), RELU, replace(SETTINGS, epochs=1), workplace)
+    with pytest.raises(TrainingError, match=r"run\.pt belongs to another network: remove it"):
+        train(fresh(recipe="relu-maxout_2"), *digits(), RELU, replace(SETTINGS, epochs=1), workplace)
+
+
+def test_initialisation_from_the_first_batch_changes_the_run_and_survives_a_cut(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, initialise=True)
+    whole, plain = fresh(), fresh()
+    run(whole, settings)
+    run(plain)
+    assert registry.weights_sha256(whole) != registry.weights_sha256(plain)
+    workplace = replace(CPU, resume_file=tmp_path / "run.pt")
+
+    def cut(record: EpochRecord) -> None:
+        raise Cut
+
+    with pytest.raises(Cut):
+        train(fresh(), *digits(), RELU, settings, workplace, on_epoch=cut)
+    resumed = fresh(seed=99)
+    train(resumed, *digits(), RELU, settings, workplace)
+    assert registry.weights_sha256(resumed) == registry.weights_sha256(whole)
 
 
 def test_training_learns_and_leaves_evaluation_mode() -> None:
@@ -256,7 +332,7 @@ def test_adversarial_training_sees_what_its_attack_returns_once_a_batch() -> Non
     settings = replace(SETTINGS, epochs=2)
     network = fresh()
     # All images look alike to the network, so that it can learn nothing but chance: it did see the attack's images.
-    with pytest.raises(TrainingError, match="no better than chance"):
+    with pytest.raises(TrainingError, match="little better than chance"):
         train(network, *digits(), RELU, settings, CPU, perturb=blank)
     assert len(keys_seen) == 320
     assert len(set(keys_seen)) == 320

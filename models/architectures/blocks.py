@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -86,19 +87,28 @@ def unit(recipe: Recipe, relog_n: float, to_end: int) -> list[nn.Module]:
     return [MinMaxout(recipe.pieces), activation] if recipe.pieces.total > 1 else [activation]
 
 
+Normalisation = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+def normalised_maps(network: nn.Module) -> Iterator[tuple[nn.Sequential, int]]:
+    """Where batch normalisation follows a layer: the block that holds both, and the layer's place in it."""
+    for block in network.modules():
+        if isinstance(block, nn.Sequential):
+            for place in range(len(block) - 1):
+                if isinstance(block[place + 1], Normalisation):
+                    yield block, place
+
+
 def fold_batch_norm(network: nn.Module) -> nn.Module:
     """Fold every batch normalisation into the map before it, in place, and return the network.
 
     In evaluation mode it is the same function up to rounding, with fewer passes over memory. The network must be in
     evaluation mode (torch refuses otherwise) and cannot be trained on.
     """
-    for block in network.modules():
-        if not isinstance(block, nn.Sequential):
-            continue
-        for place in range(len(block) - 1):
-            folded = _folded(block[place], block[place + 1])
-            if folded is not None:
-                block[place], block[place + 1] = folded, nn.Identity()
+    for block, place in list(normalised_maps(network)):
+        folded = _folded(block[place], block[place + 1])
+        if folded is not None:
+            block[place], block[place + 1] = folded, nn.Identity()
     return network
 
 

@@ -13,29 +13,25 @@ RELOG_N = 100.0
 
 def digits_network(recipe: Recipe) -> nn.Module:
     """8 × 8 digits: convolutions of 16 and 32 units (3 × 3), one pooling, 64 hidden units, or the recipe's widths."""
-    check_last(recipe, 3)
-    widths = recipe.widths or (16, 32, 64)
-    first, second, hidden = narrowed_first(widths[0], recipe), narrowed(widths[1], recipe), narrowed(widths[2], recipe)
-    return nn.Sequential(
-        conv_unit(1, first, 3, recipe, relog_n=RELOG_N, to_end=2, padding=1),
-        conv_unit(first, second, 3, recipe, relog_n=RELOG_N, to_end=1, padding=1),
-        MaxPool2x2(),
-        nn.Flatten(),
-        linear_unit(second * 4 * 4, hidden, recipe, relog_n=RELOG_N, to_end=0),
-        nn.Linear(hidden, 10),
-    )
+    return _network(recipe, (16, 32, 64), kernel=3, padding=1, first_pooling=[])
 
 
 def mnist_network(recipe: Recipe) -> nn.Module:
     """28 × 28 digits: convolutions of 32 and 64 units (5 × 5), each followed by pooling, 128 hidden units, or the recipe's
     widths."""
+    return _network(recipe, (32, 64, 128), kernel=5, padding=0, first_pooling=[MaxPool2x2()])
+
+
+def _network(
+    recipe: Recipe, widths: tuple[int, int, int], *, kernel: int, padding: int, first_pooling: list[nn.Module]
+) -> nn.Module:
     check_last(recipe, 3)
-    widths = recipe.widths or (32, 64, 128)
-    first, second, hidden = narrowed_first(widths[0], recipe), narrowed(widths[1], recipe), narrowed(widths[2], recipe)
+    first, second, hidden = recipe.widths or widths
+    first, second, hidden = narrowed_first(first, recipe), narrowed(second, recipe), narrowed(hidden, recipe)
     return nn.Sequential(
-        conv_unit(1, first, 5, recipe, relog_n=RELOG_N, to_end=2),
-        MaxPool2x2(),
-        conv_unit(first, second, 5, recipe, relog_n=RELOG_N, to_end=1),
+        conv_unit(1, first, kernel, recipe, relog_n=RELOG_N, to_end=2, padding=padding),
+        *first_pooling,
+        conv_unit(first, second, kernel, recipe, relog_n=RELOG_N, to_end=1, padding=padding),
         MaxPool2x2(),
         nn.Flatten(),
         linear_unit(second * 4 * 4, hidden, recipe, relog_n=RELOG_N, to_end=0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-Normalisation = nn.BatchNorm1d | nn.BatchNorm2d
+from robustboard.models.architectures.blocks import Normalisation, normalised_maps
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def initialise_from(network: nn.Module, images: Tensor) -> None:
     """
     was_training = network.training
     network.eval()
-    followed = _followed_by_normalisation(network)
+    followed = {block[place] for block, place in normalised_maps(network)}
     handles = []
     for module in network.modules():
         if isinstance(module, Normalisation):
@@ -31,14 +31,6 @@ def initialise_from(network: nn.Module, images: Tensor) -> None:
         for handle in handles:
             handle.remove()
         network.train(was_training)
-
-
-def _followed_by_normalisation(network: nn.Module) -> set[nn.Module]:
-    found: set[nn.Module] = set()
-    for block in network.modules():
-        if isinstance(block, nn.Sequential):
-            found |= {map_ for map_, norm in zip(block, list(block)[1:], strict=False) if isinstance(norm, Normalisation)}
-    return found
 
 
 def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
