@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from conftest import ROOT
 from robustboard.models.architectures import IMAGE_SHAPES, build_network
 from robustboard.models.plan import ABLATIONS, SEEDS, SIZES, matching, planned
 from robustboard.models.recipe import parse_recipe
-from robustboard.models.registry import MAXIMUM_CHECKPOINT_BYTES, count_multiply_adds, count_parameters
+from robustboard.models.registry import (
+    MAXIMUM_CHECKPOINT_BYTES,
+    ModelCard,
+    count_multiply_adds,
+    count_parameters,
+    read_cards,
+)
 from robustboard.models.training import default_settings
 
 
@@ -49,3 +58,15 @@ def test_globs_mean_the_registry_and_the_plan_and_names_themselves() -> None:
     assert matching(["mnist/relu-mlp_7"], []) == ["mnist/relu-mlp_7"]
     with pytest.raises(ValueError, match="matches 'imagenet"):
         matching(["imagenet/*"], [])
+
+
+def test_what_is_planned_and_not_trained_is_told() -> None:
+    text = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
+    line = next((line for line in text.splitlines() if line.startswith("- Planned and not trained yet: ")), "")
+    assert sorted(re.findall(r"`([a-z0-9]+/[^`]+)`", line)) == sorted(set(planned()) - set(read_cards()))
+
+
+@pytest.mark.parametrize("card", read_cards().values(), ids=lambda card: card.name)
+def test_an_entry_was_trained_by_the_settings_that_its_command_takes(card: ModelCard) -> None:
+    # `train` takes the entry's settings where there is one: without it the command would have to make the same network.
+    assert card.training == default_settings(card.dataset, parse_recipe(card.recipe))
