@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -45,34 +45,32 @@ def conv_unit(
     """Neurons over a convolution's receptive fields, batch normalisation and the recipe's unit, `to_end` layers of units from
     the last one (0)."""
     channels = outputs * recipe.pieces.total
-    shape = (channels, inputs, kernel, kernel)
-    neurons: list[nn.Module]
-    match recipe.neuron:
-        case "elliptical":
-            neurons = [Elliptical(shape, padding)]
-        case "spherical":
-            neurons = [Spherical(shape, padding)]
-        case "quadratic":
-            neurons = [Quadratic(), convolution(2 * inputs, channels, kernel, padding=padding, bias=False)]
-        case "linear":
-            neurons = [convolution(inputs, channels, kernel, padding=padding, bias=False)]
+
+    def plain(seen: int) -> nn.Module:
+        return convolution(seen, channels, kernel, padding=padding, bias=False)
+
+    neurons = _neurons(recipe, (channels, inputs, kernel, kernel), padding, plain)
     return nn.Sequential(*neurons, nn.BatchNorm2d(channels), *unit(recipe, relog_n, to_end))
 
 
 def linear_unit(inputs: int, outputs: int, recipe: Recipe, *, relog_n: float, to_end: int) -> nn.Sequential:
     """Neurons over all inputs, batch normalisation and the recipe's unit; `to_end` as in `conv_unit`."""
     features = outputs * recipe.pieces.total
-    neurons: list[nn.Module]
+    neurons = _neurons(recipe, (features, inputs), 0, lambda seen: nn.Linear(seen, features, bias=False))
+    return nn.Sequential(*neurons, nn.BatchNorm1d(features), *unit(recipe, relog_n, to_end))
+
+
+def _neurons(recipe: Recipe, shape: tuple[int, ...], padding: int, plain: Callable[[int], nn.Module]) -> list[nn.Module]:
+    """The recipe's neurons with weights of `shape` (outputs, inputs…); `plain` makes linear ones of so many inputs."""
     match recipe.neuron:
         case "elliptical":
-            neurons = [Elliptical((features, inputs))]
+            return [Elliptical(shape, padding)]
         case "spherical":
-            neurons = [Spherical((features, inputs))]
+            return [Spherical(shape, padding)]
         case "quadratic":
-            neurons = [Quadratic(), nn.Linear(2 * inputs, features, bias=False)]
+            return [Quadratic(), plain(2 * shape[1])]
         case "linear":
-            neurons = [nn.Linear(inputs, features, bias=False)]
-    return nn.Sequential(*neurons, nn.BatchNorm1d(features), *unit(recipe, relog_n, to_end))
+            return [plain(shape[1])]
 
 
 def unit(recipe: Recipe, relog_n: float, to_end: int) -> list[nn.Module]:
