@@ -90,12 +90,13 @@ class CountedModel(nn.Module):
 def padded_call(network: nn.Module, images: Tensor) -> Tensor:
     """The network's answers, the batch filled up to a multiple of four with copies of its last image.
 
-    Convolutions on a processor take another kernel for a single image, and matrix products of libraries other than MKL (whose
-    mode the package sets where it is imported) sum the last one to three rows of a thread's share in another order. Where
-    features tie (a black background under max-pooling) such a rounding turns whole gradients. In batches of whole fours an
-    example's answers and gradients were the same to the bit whatever the batch; the copies keep them so as attacks' examples
-    leave. That holds for convolutions, matrix products and ReLU: a logarithm in several threads may still differ in its last bit
-    by where in the batch an example stands, which is why attacks ask for successes that are above rounding.
+    Convolutions on a processor take another kernel for a single image, and matrix products other than those of MKL on Intel's
+    processors (whose mode the package sets where it is imported) sum the last one to three rows of a thread's share in another
+    order. Where features tie (a black background under max-pooling) such a rounding turns whole gradients. In batches of whole
+    fours an example's answers and gradients were the same to the bit whatever the batch; the copies keep them so as attacks'
+    examples leave. That holds for convolutions, matrix products and ReLU in one thread: in several a logarithm, or a small
+    matrix product off Intel, may still differ in its last bit by where in the batch an example stands, which is why attacks ask
+    for successes that are above rounding.
     """
     rows = len(images)
     wanted = -(-rows // BLOCK) * BLOCK

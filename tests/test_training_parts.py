@@ -156,7 +156,7 @@ def test_the_l1_reward_times_the_fan_in_is_the_range_over_the_box(inputs: int, s
     with torch.no_grad():
         network[0].weight.copy_(weights)
     term = weight_term(network, WeightTerm(2.0, "l1", max_fit=True))
-    assert float(term) == pytest.approx(-2 * float((reach / inputs).mean()))
+    assert float(term.detach()) == pytest.approx(-2 * float((reach / inputs).mean()))
     assert float(weight_term(network, WeightTerm(2.0, "l1"))) == pytest.approx(-float(term))
 
 

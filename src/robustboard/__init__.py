@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Read at MKL's first product, not before. Without it MKL picks its kernel by the height of the matrix, an example's logits differ
 # in their last bits by the batch it stands in, and an attack that walks on ties ends elsewhere. Strict kernels sum a row alike
-# whatever the batch, the threads and the processor's generation. Who has chosen a mode keeps it.
+# whatever the batch, the threads and the Intel processor's generation; on others MKL takes no mode. Who has chosen one keeps it.
 os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
 
 __all__ = ["evaluate", "keep_freed_memory", "load_model", "load_results"]
