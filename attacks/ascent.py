@@ -142,7 +142,7 @@ def check_falling_reach(step: float, steps: int) -> None:
     _check_positive(step, steps)
     reach = step * (steps + 1) / 2
     if reach < 1 - 1e-9:
-        raise ValueError(f"{steps} steps falling from {step:g} ε reach only {reach:g} ε in all: raise steps or step")
+        raise ValueError(f"{steps} steps falling from {step:g} ε reach only {reach:g} ε in all: raise steps or the first step")
 
 
 def _check_positive(step: float, steps: int) -> None:

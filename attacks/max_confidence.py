@@ -15,17 +15,15 @@ from robustboard.attacks.pgd import uniform_start
 
 Objective = Callable[[Tensor, Tensor, Tensor, Head], Tensor]
 """(logits, labels, targets, head) -> what is climbed (n,)."""
-CERTAIN = 1 - 1e-6
-"""Within a millionth of 1 nothing is left to gain, the example is done."""
+CERTAIN, SPARED = 1 - 1e-6, 0.999
+"""Within a millionth of 1 nothing is left to gain, the example is done; an error above 0.999 is spared the second way."""
 
 
-def check_moves(step: float, steps: int, near_step: float, certain: float) -> None:
-    """Refuse moves that together are shorter than ε, in either ascent, and a certainty that is no confidence."""
+def check_moves(step: float, steps: int, near_step: float) -> None:
+    """Refuse moves that together are shorter than ε, in either ascent."""
     check_falling_reach(step, steps)
     if near_step:
         check_falling_reach(near_step, steps)
-    if not 0 < certain <= 1:
-        raise ValueError(f"certain is the confidence at which an example is done, above 0 and at most 1, got {certain:g}")
 
 
 @register(
@@ -34,7 +32,7 @@ def check_moves(step: float, steps: int, near_step: float, certain: float) -> No
     aim="confidence",
     version=2,
     source="Goodfellow, Qin & Berthelot 2019, section 3",
-    neutral={"near_step": 0.0, "certain": CERTAIN},
+    neutral={"near_step": 0.0},
     check=check_moves,
 )
 def max_confidence(
@@ -47,28 +45,28 @@ def max_confidence(
     steps: int = 40,
     step: float = 1.0,
     near_step: float = 0.0,
-    certain: float = CERTAIN,
     head: Head = "softmax",
 ) -> Proposal:
     """For every wrong class a PGD ascent on that class's confidence, from a random point of the ball; with `near_step` a second
-    one from the image itself, on the class's logit above the mean of all. Per example the most confident error is kept.
+    one, near, from the image itself on the class's logit above the mean of all, for examples of which the first way made no
+    error of a confidence above 0.999. Per example the most confident error is kept.
 
-    The first move is `step` · ε long, and they fall along a line, the last to `step` · ε / `steps`: on an adversarially
-    trained network long steps leave the first hill and short ones climb the last, where steps of one length do neither. A
-    network that was trained to be unsure off its data is flat wherever a long step or a random start leads: there the way
-    begins at the image and goes by short steps, of which `near_step` · ε is the first.
+    The first move is `step` · ε long, near it is `near_step` · ε, and they fall along a line, the last to its share of
+    1 / `steps`: on an adversarially trained network long steps leave the first hill and short ones climb the last, where steps
+    of one length do neither. A network that was trained to be unsure off its data is flat wherever a long step or a random
+    start leads, and is sure only near the image.
 
     Every example is attacked, clean errors included, and the clean image is a candidate too. Wrong classes are tried in
-    the order of their clean logits; an example that is wrong with a confidence of `certain` is done with all of them.
-    `head` says how logits become confidences. Raises ValueError when the moves together are shorter than ε.
+    the order of their clean logits; an example that is wrong with a confidence within 1e-6 of 1 is done with all of them.
+    `head` says how logits become confidences. Raises ValueError when the moves of a way together are shorter than ε.
     """
-    check_moves(step, steps, near_step, certain)
+    check_moves(step, steps, near_step)
     clean = logits_of(model, images)
     classes = wrong_classes(clean, labels)
 
     def score(logits: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
         values = confident_error(logits, owners, head)
-        return values, values >= certain
+        return values, values >= CERTAIN
 
     def attempts(first: float, objective: Objective, *, at_random: bool) -> Attempt:
         def attempt(numbers: Tensor, rows: Tensor) -> Ascent:
@@ -88,9 +86,10 @@ def max_confidence(
 
     scores, done = score(clean, labels)
     best = Ascent(images.clone(), scores, torch.zeros_like(labels), done)
-    if near_step:
-        best = cascade(best, classes.shape[1], attempts(near_step, logit_above_mean, at_random=False))
     best = cascade(best, classes.shape[1], attempts(step, target_confidence, at_random=True))
+    if near_step:
+        best.done.logical_or_(best.scores > SPARED)
+        best = cascade(best, classes.shape[1], attempts(near_step, logit_above_mean, at_random=False))
     return Proposal(best.images, best.iterations)
 
 

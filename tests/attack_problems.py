@@ -29,7 +29,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "fmn_linf": {"steps": 40},
     "lbfgs": {"searches": 5, "iterations": 15},
     "pgd_t": {"steps": 12, "step": 1.0},
-    "max_confidence": {"steps": 12, "step": 1.0},
+    "max_confidence": {"steps": 12, "step": 1.0, "near_step": 0.2},
     "pgd": {"steps": 12, "step": 0.1},
     "pgd_ce": {"steps": 12, "step": 0.1},
     "pgd_l2": {"steps": 12, "step": 0.1},

@@ -328,7 +328,7 @@ class SureNearItsData(nn.Module):
 def test_max_confidence_from_the_image_finds_what_random_starts_lie_too_far_from() -> None:
     images, labels = torch.full((8, 1, 6, 6), 0.5), torch.zeros(8, dtype=torch.int64)
     model = SureNearItsData()
-    random_only = max_confidence(model, images, labels, keys(8), epsilon=0.2).images
+    random_only = max_confidence(model, images, labels, keys(8), epsilon=0.2, near_step=0.0).images
     both = max_confidence(model, images, labels, keys(8), epsilon=0.2, near_step=0.1).images
     with torch.no_grad():
         assert bool((confident_error(model(random_only), labels, "softmax") <= 0.5).all())
@@ -336,13 +336,14 @@ def test_max_confidence_from_the_image_finds_what_random_starts_lie_too_far_from
     assert bool((reached > 0.99).all()), "at the edge of ε the lead is -6: softmax of (-6, 6, 0)"
 
 
-def test_max_confidence_ends_where_it_is_certain() -> None:
+def test_the_near_way_of_max_confidence_loses_nothing_and_is_spared_where_the_far_one_was_sure() -> None:
     model, images, labels = centred_problem(3, 16)
-    proposals = [max_confidence(model, images, labels, keys(16), epsilon=0.3, certain=certain) for certain in (0.9, 1 - 1e-6)]
+    far, both = (max_confidence(model, images, labels, keys(16), epsilon=0.3, near_step=near) for near in (0.0, 0.1))
     with torch.no_grad():
-        sure, surer = (confident_error(model(each.images), labels, "softmax") for each in proposals)
-    assert bool(((sure >= 0.9) == (surer >= 0.9)).all()), "who can be made that sure is found either way"
-    assert int(proposals[0].iterations.sum()) < int(proposals[1].iterations.sum())
+        sure, surer = (confident_error(model(each.images), labels, "softmax") for each in (far, both))
+    assert 0 < int((sure > 0.999).sum()) < 16
+    assert bool((surer >= sure).all())
+    assert torch.equal(both.iterations > far.iterations, sure <= 0.999)
 
 
 def test_the_spsa_estimate_points_along_the_gradient() -> None:

@@ -46,7 +46,7 @@ SMALL: dict[str, dict[str, int | float]] = {
     "fmn": {"steps": 4, "classes": 0},
     "spsa": {"iterations": 3, "directions": 4},
     "jsma": {},
-    "max_confidence": {"steps": 3, "step": 0.5},
+    "max_confidence": {"steps": 3, "step": 0.5, "near_step": 0.5},
 }
 BUDGET = {"linf": 1e-4, "l2": 1e-4, "l0": 7.0}
 
@@ -208,8 +208,8 @@ def test_max_confidence_takes_no_more_for_more_classes(tmp_path: Path) -> None:
         model = CountedModel(nn.Sequential(*layers).eval().requires_grad_(False))
         labels = model(images).argmax(1)
         attack, model.backwards = all_cards()["max_confidence"].function, 0
-        highest = allocated(lambda: attack(model, images, labels, keys(16), epsilon=1e-3, steps=2), tmp_path)
-        assert model.backwards == 16 * 2 * (classes - 1)
+        highest = allocated(lambda: attack(model, images, labels, keys(16), epsilon=1e-3, steps=2, near_step=1.0), tmp_path)
+        assert model.backwards == 2 * 16 * 2 * (classes - 1)
         return highest
 
     assert peak(100) < 1.1 * peak(10)

@@ -126,7 +126,8 @@ def _jsma(strength: Strength) -> Passes:
 
 
 def _max_confidence(strength: Strength) -> Passes:
-    return Passes(1) + _walks(strength.classes - 1, strength["steps"])
+    ways = 2 if strength.parameters["near_step"] else 1
+    return Passes(1) + _walks(ways * (strength.classes - 1), strength["steps"])
 
 
 _FORMULAS: dict[str, Callable[[Strength], Passes]] = {
