@@ -94,7 +94,7 @@ def padded_call(network: nn.Module, images: Tensor) -> Tensor:
     processors (whose mode the package sets where it is imported) sum the last one to three rows of a thread's share in another
     order. Where features tie (a black background under max-pooling) such a rounding turns whole gradients. In batches of whole
     fours an example's answers and gradients were the same to the bit whatever the batch; the copies keep them so as attacks'
-    examples leave. That holds for convolutions, matrix products and ReLU in one thread: in several a logarithm, or a small
+    examples leave. That holds for convolutions, matrix products and ReLU in one thread: in several a logarithm, or a
     matrix product off Intel, may still differ in its last bit by where in the batch an example stands, which is why attacks ask
     for successes that are above rounding.
     """

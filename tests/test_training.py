@@ -1,4 +1,4 @@
-"""Training: reproducible, resumable, loud when it goes wrong; augmentation keeps images images."""
+"""Training: reproducible, resumable, loud when it goes wrong."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ from robustboard.models import registry
 from robustboard.models.architectures import build_network
 from robustboard.models.recipe import Recipe, parse_recipe
 from robustboard.models.training import TrainingError, TrainingSettings, default_settings
-from robustboard.models.training.augmentation import augment
 from robustboard.models.training.loop import EpochRecord, Workplace, train
 from robustboard.models.training.objective import losses, negative_losses
-from robustboard.models.training.settings import Augmentation
 
 RELU = parse_recipe("relu")
 SETTINGS = replace(default_settings("digits", RELU), epochs=3)
@@ -385,66 +383,3 @@ def test_training_without_an_epsilon_has_no_adversary() -> None:
     assert training._perturb(default_settings("digits", RELU)) is None
     assert training._probe(default_settings("digits", RELU)) is None
     assert training._probe(default_settings("digits", parse_recipe("relu-pgd_at"))) is None
-
-
-STRENGTHS = [
-    Augmentation(translation=2),
-    Augmentation(rotation=30.0),
-    Augmentation(scaling=0.3),
-    Augmentation(flip=True),
-    Augmentation(erasing=1.0, erased_share=0.5),
-    Augmentation(noise=0.3),
-    Augmentation(2, 10.0, 0.1, True, 0.5, 0.25, 0.1),
-]
-
-
-@pytest.mark.parametrize("strength", STRENGTHS, ids=range(len(STRENGTHS)))
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
-def test_augmentation_keeps_range_shape_and_dtype_and_follows_its_generator(
-    strength: Augmentation, shape: tuple[int, int, int]
-) -> None:
-    images = torch.rand(16, *shape, generator=torch.Generator().manual_seed(0))
-    before = images.clone()
-    global_state = torch.random.get_rng_state()
-
-    def changed(seed: int) -> Tensor:
-        return augment(images, strength, torch.Generator().manual_seed(seed))
-
-    first = changed(1)
-    assert first.shape == images.shape
-    assert first.dtype == images.dtype
-    assert float(first.min()) >= 0
-    assert float(first.max()) <= 1
-    assert torch.equal(first, changed(1))
-    assert not torch.equal(first, changed(2))
-    assert torch.equal(images, before)
-    assert torch.equal(torch.random.get_rng_state(), global_state)
-
-
-def test_no_augmentation_changes_nothing() -> None:
-    images = torch.rand(4, 1, 8, 8)
-    assert torch.equal(augment(images, Augmentation(), torch.Generator()), images)
-
-
-def test_translation_moves_by_whole_pixels_within_its_reach() -> None:
-    image = torch.zeros(1, 1, 9, 9)
-    image[0, 0, 4, 4] = 1
-    moved = augment(image.repeat(200, 1, 1, 1), Augmentation(translation=2), torch.Generator().manual_seed(0))
-    # A single bright pixel in the middle stays single: mirrored borders are out of its reach.
-    assert torch.equal(moved.flatten(1).sum(1), torch.ones(200))
-    places = {divmod(int(place), 9) for place in moved.flatten(1).argmax(1)}
-    assert places == {(row, column) for row in range(2, 7) for column in range(2, 7)}
-
-
-def test_erasing_zeroes_one_square() -> None:
-    erased = augment(torch.ones(50, 3, 8, 8), Augmentation(erasing=1.0, erased_share=0.5), torch.Generator().manual_seed(0))
-    assert (erased == 0).flatten(1).sum(1).tolist() == [3 * 16] * 50
-
-
-def test_flip_mirrors_about_half() -> None:
-    images = torch.rand(400, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    flipped = augment(images, Augmentation(flip=True), torch.Generator().manual_seed(0))
-    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
-    kept = (flipped == images).flatten(1).all(1)
-    assert bool((mirrored ^ kept).all())
-    assert 140 < int(mirrored.sum()) < 260  # 200 ± 6 standard deviations of 10
