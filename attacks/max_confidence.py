@@ -30,9 +30,8 @@ def check_moves(step: float, steps: int, near_step: float) -> None:
     "max_confidence",
     norm="linf",
     aim="confidence",
-    version=2,
+    version=3,
     source="Goodfellow, Qin & Berthelot 2019, section 3",
-    neutral={"near_step": 0.0},
     check=check_moves,
 )
 def max_confidence(
@@ -44,17 +43,17 @@ def max_confidence(
     epsilon: float,
     steps: int = 40,
     step: float = 1.0,
-    near_step: float = 0.0,
+    near_step: float = 0.1,
     head: Head = "softmax",
 ) -> Proposal:
-    """For every wrong class a PGD ascent on that class's confidence, from a random point of the ball; with `near_step` a second
-    one, near, from the image itself on the class's logit above the mean of all, for examples of which the first way made no
-    error of a confidence above 0.999. Per example the most confident error is kept.
+    """For every wrong class two PGD ascents, per example the most confident error is kept: far, from a random point of the ball
+    on the class's confidence; then near, from the image itself on the class's logit above the mean of all, for examples of
+    which the far way made no error of a confidence above 0.999.
 
-    The first move is `step` · ε long, near it is `near_step` · ε, and they fall along a line, the last to its share of
-    1 / `steps`: on an adversarially trained network long steps leave the first hill and short ones climb the last, where steps
-    of one length do neither. A network that was trained to be unsure off its data is flat wherever a long step or a random
-    start leads, and is sure only near the image.
+    The first move is `step` · ε long, or `near_step` · ε, and they fall along a line, the last to its share of 1 / `steps`: on
+    an adversarially trained network long steps leave the first hill and short ones climb the last, where steps of one length do
+    neither. A network that was trained to be unsure off its data is flat wherever a long step or a random start leads, and is
+    sure only near the image. `near_step` 0 leaves the near way out.
 
     Every example is attacked, clean errors included, and the clean image is a candidate too. Wrong classes are tried in
     the order of their clean logits; an example that is wrong with a confidence within 1e-6 of 1 is done with all of them.

@@ -29,7 +29,7 @@ gamma = 0.145
 [datasets.digits.attacks]
 ddn = { steps = 10 }
 pgd = { steps = 8, step = 0.25 }
-max_confidence = { steps = 2, step = 1.0 }
+max_confidence = { steps = 2, step = 1.0, near_step = 1.0 }
 """
 MODEL = "digits/relog"
 ATTACKS = ("ddn", "fgsm", "jsma", "max_confidence", "worst_case")

@@ -29,7 +29,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "fmn_linf": {"steps": 25},
     "lbfgs": {"searches": 5, "iterations": 15},
     "pgd_t": {"steps": 10, "step": 1.0},
-    "max_confidence": {"steps": 10, "step": 1.0},
+    "max_confidence": {"steps": 10, "step": 1.0, "near_step": 0.2},
     "pgd": {"steps": 10, "step": 0.125, "restarts": 2},
     "pgd_ce": {"steps": 10, "step": 0.125, "restarts": 2},
     "pgd_l2": {"steps": 10, "step": 0.125, "restarts": 2},

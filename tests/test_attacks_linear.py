@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attack_problems import (
     centred_problem,
@@ -30,6 +30,7 @@ from robustboard.attacks.max_confidence import confident_error, max_confidence
 from robustboard.attacks.pgd import pgd
 from robustboard.attacks.projections import norms
 from robustboard.attacks.spsa import estimate_gradient, spsa
+from robustboard.benchmark.canaries.models import SureNearItsData
 
 MINIMUM = ["cw", "ddn", "fmn", "lbfgs", "cw_cold"]
 COLD: dict[str, Any] = {"searches": 6, "steps": 100, "rate": 0.02, "initial_c": 0.1}
@@ -315,21 +316,11 @@ def test_max_confidence_raises_the_confidence_of_clean_errors() -> None:
     assert float((after - before).median()) > 0.1
 
 
-class SureNearItsData(nn.Module):
-    """Sure of its answer at images that are 0.5 but for the first feature, and of nothing, exactly, where the others are not."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = images.flatten(1) - 0.5
-        away = features[:, 1:].square().sum(1)
-        lead = 40 * (0.05 - features[:, 0]) * torch.exp(-1000 * away)  # underflows to 0
-        return torch.stack([lead, -lead, torch.zeros_like(lead)], 1)
-
-
 def test_max_confidence_from_the_image_finds_what_random_starts_lie_too_far_from() -> None:
     images, labels = torch.full((8, 1, 6, 6), 0.5), torch.zeros(8, dtype=torch.int64)
     model = SureNearItsData()
     random_only = max_confidence(model, images, labels, keys(8), epsilon=0.2, near_step=0.0).images
-    both = max_confidence(model, images, labels, keys(8), epsilon=0.2, near_step=0.1).images
+    both = max_confidence(model, images, labels, keys(8), epsilon=0.2).images
     with torch.no_grad():
         assert bool((confident_error(model(random_only), labels, "softmax") <= 0.5).all())
         reached = confident_error(model(both), labels, "softmax")

@@ -22,6 +22,7 @@ from robustboard.benchmark.canaries.models import (
     FiniteAt,
     Noisy,
     Raising,
+    SureNearItsData,
     binarised,
     quantised,
     two_layers,
@@ -147,6 +148,18 @@ def constant(contender: Contender) -> Outcome | None:
     if contender.card.aim == "minimum" and moved > 1e-6:
         return Outcome(False, reason=f"where nothing was found the image came back changed by {moved:.3g}")
     return Outcome(True)
+
+
+def sure_near_its_data(contender: Contender) -> Outcome | None:
+    """Of an attack that looks for confidence: the confident errors of a model that is unsure wherever a random start leads."""
+    if contender.card.aim != "confidence":
+        return None
+    images, labels = torch.full((8, 1, 6, 6), 0.5), torch.zeros(8, dtype=torch.int64)
+    _, verdict = contender.candidates(SureNearItsData(), images, labels, 0.2)
+    broken = next((failure for failure in verdict.failures if failure), "")
+    share = float((verdict.adversarial & (verdict.confidence > 0.5)).float().mean())
+    passed = not broken and share == 1
+    return Outcome(passed, share, "" if passed else broken or f"{share:.0%} of the confident errors beside the images found")
 
 
 def always_wrong(contender: Contender) -> Outcome | None:

@@ -58,6 +58,7 @@ def canaries() -> Mapping[str, Canary]:
         ("binarised", "input of 0 or 1: gradient-free attacks win", checks.needs_no_gradient(checks.binarised_problem())),
         ("randomised", "noise on the logits: no failure", checks.survives(checks.noisy_problem())),
         ("batch-dependent", "BatchNorm in training mode stays so", checks.batch_dependent),
+        ("sure near", "a model that is sure only near its images: the confident errors there", checks.sure_near_its_data),
         ("always wrong", "a batch of clean errors: no failure", checks.always_wrong),
         ("one example", "a batch of one", checks.one_example),
         ("batch-mates", "the same alone and in a batch, also where the others' losses are a thousandfold", checks.batch_mates),

@@ -167,7 +167,7 @@ def _transferred(examination: Examination, other: Subject, rows: Tensor) -> list
     with prepared(build(other).network, torch.device("cpu")) as network:
         attempts = [
             examination.attack("fgsm", rows, through=network),
-            examination.attack("max_confidence", rows, through=network, steps=TRANSFER_STEPS),
+            examination.attack("max_confidence", rows, through=network, steps=TRANSFER_STEPS, near_step=0.0),
         ]
     return sorted({index for attempt in attempts for index in _hit(examination, attempt)})
 
