@@ -206,6 +206,7 @@ def _store(
     peak_memory_bytes: int,
 ) -> ModelCard:
     _, recipe = parse_name(name)
+    environment = current_environment()  # before files are written that git does not know
     try:
         card = registry.stored(
             network.float().cpu().eval(),
@@ -223,7 +224,7 @@ def _store(
     log = {
         "name": name,
         "settings": asdict(settings),
-        "environment": current_environment(),
+        "environment": environment,
         "peak_memory_bytes": peak_memory_bytes,
         "epochs": [asdict(record) for record in curve],
         "clean_accuracy": card.clean_accuracy,

@@ -46,7 +46,7 @@ class TrainingSettings:
 
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     label_smoothing: Share
     augmentation: Augmentation
