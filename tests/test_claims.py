@@ -76,6 +76,8 @@ def test_an_attack_that_finds_everything_refutes_the_half() -> None:
     assert f"{told} 36 of the 36" in answers(board(replace(cell, per_example=clean)))[1], (
         "a clean error was not fooled by the attack"
     )
+    none_right = replace(cell.per_example, correct_clean=[0] * N)
+    assert answers(board(replace(cell, per_example=none_right)))[1] == MISSING.verdict
     half = replace(cell, outcome=replace(cell.outcome, unfooled=0.5))
     half = replace(half, per_example=replace(half.per_example, found=[0, 1] * 20))
     assert answers(board(half))[1].startswith(f"It stands: {told} 20 of the 40 examples that it has right")

@@ -6,13 +6,10 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from handmade import diagnosed, make_cell, make_manifest, with_outcome
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import load_protocol
-from robustboard.benchmark.radii import radius
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report import tables
 from robustboard.benchmark.report.alike import unlike
@@ -370,15 +367,6 @@ def test_the_median_distance_is_over_all_examples_right_clean() -> None:
     assert "| 0.100 " in row(*range(11))
     # Half and fewer found: the median over the found alone would flatter the attack.
     assert "≥ half unfooled" in row(*range(9))
-
-
-@given(st.integers(0, 255) | st.floats(0, 50).map(lambda value: float(f"{value:.4g}")))
-def test_a_radius_says_the_whole_number(value: float) -> None:
-    epsilon = value / 255 if isinstance(value, int) else value
-    whole, _, parts = radius(epsilon).partition("/")
-    assert float(whole) / float(parts or 1) == epsilon
-    assert radius(8 / 255) == "8/255"
-    assert radius(0.3) == "0.3"
 
 
 def test_notes_on_the_data_are_shown_once() -> None:

@@ -11,8 +11,9 @@ from robustboard.benchmark.plots.style import SUSPECT, plain
 from robustboard.benchmark.radii import radius
 from robustboard.benchmark.records import AttackBlock, CellResult
 from robustboard.benchmark.report.board import Board, Row
+from robustboard.benchmark.report.setting import SIGNS
 
-NORMS: dict[Norm, str] = {"linf": "L∞", "l2": "L2", "l0": "L0"}
+NORMS: dict[Norm, str] = {**SIGNS, "l0": "L0"}
 UNITS: dict[Norm, str] = {"linf": "L∞ distance", "l2": "L2 distance", "l0": "features changed"}
 BANDS = "Bands and bars: Wilson's 95 % interval."
 BOUND = "Every robust accuracy is an upper bound: a stronger attack can only lower it."

@@ -47,7 +47,7 @@ ELSEWHERE = """## What `standard` cannot answer
   `robustboard plot transfer mnist/relu mnist/relog mnist/relu-half_1 mnist/relu-half_2`.
 - The distortion of L-BFGS: `robustboard run --dataset mnist --models relu --attacks lbfgs --out results`.
 - That Adam, clipping by L∞ and inputs below 0 break ReLog: not tested here, the registry is trained without them.
-- That elliptical units diverge: those here do not, [how they are trained](../models/README.md) says why.
+- That elliptical units diverge: those here do not, see [how they are trained](../models/README.md).
 """
 CLAIMS = (
     Claim(
