@@ -52,8 +52,8 @@ leaderboards: $(READY)
 	$(BIN)/robustboard run --protocol standard --dataset digits --attacks $(SEVERAL) --no-diagnose --quiet --out leaderboards/implementations
 	$(BIN)/robustboard ranks leaderboards/results --write leaderboards/ranks.md
 	$(BIN)/robustboard ranks leaderboards/implementations --write leaderboards/implementations.md
-	$(BIN)/robustboard report leaderboards/exact --write leaderboards/exact.md
-	$(BIN)/robustboard report leaderboards/distances --known leaderboards/results --write leaderboards/distances.md
+	$(BIN)/robustboard report leaderboards/exact --into leaderboards/exact.md
+	$(BIN)/robustboard report leaderboards/distances --known leaderboards/results --into leaderboards/distances.md
 	$(BIN)/robustboard report leaderboards/results --known leaderboards/distances --into leaderboards/README.md
 	$(BIN)/robustboard report leaderboards/results --known leaderboards/distances --models '$(SHOWN)' --into README.md
 	$(BIN)/robustboard ablation --write leaderboards/ablation.md

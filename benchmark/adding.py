@@ -17,7 +17,7 @@ from robustboard.benchmark.elsewhere import filled
 from robustboard.benchmark.errors import InputError, ModelFaultError
 from robustboard.benchmark.judge import ask, look_clean, prepared
 from robustboard.benchmark.statistics import is_chance
-from robustboard.benchmark.training import parse_name, untrained
+from robustboard.benchmark.training import accuracy, parse_name, untrained
 from robustboard.models import registry
 from robustboard.models.registry import ModelCard
 
@@ -53,10 +53,10 @@ def add_model(
         check(name, ready, test.select(range(min(LOOKED_AT, len(test.labels)))))
     command = f"robustboard add {shlex.quote(name)} --from {shlex.quote(checkpoint.name)}"
 
-    def measure(found: nn.Module) -> float:
-        return float(look_clean(found.eval(), test.images, test.labels, recipe.head).correct.float().mean())
-
-    card = registry.stored(network, name, command, measure, home, tags=list(tags))
+    # As they are the weights do well; in half precision they may overflow, and are then stored whole.
+    card = registry.stored(
+        network, name, command, lambda found: accuracy(found.eval(), test.images, test.labels), home, tags=list(tags)
+    )
     registry.write_card(card, home)
     return card
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from robustboard.attacks.losses import Head
 from robustboard.benchmark.datasets import cache_directory
 from robustboard.benchmark.environment import version_of
 from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
@@ -140,8 +141,9 @@ class HubConfig(BaseModel):
     std: list[float] = []
 
 
-def hub_network(reference: str, dataset: str) -> nn.Module:
-    """`OWNER/NAME[@REVISION]`: a repository with `config.json` (see `HubConfig`) and `model.safetensors`."""
+def hub_network(reference: str, dataset: str, head: Head) -> nn.Module:
+    """`OWNER/NAME[@REVISION]`: a repository with `config.json` (see `HubConfig`) and `model.safetensors`. Raises `InputError` for
+    another data set and another head than the run's."""
     repository, _, revision = reference.partition("@")
     hub = importlib.import_module("huggingface_hub")
     files = {}
@@ -157,6 +159,10 @@ def hub_network(reference: str, dataset: str) -> nn.Module:
     if config.dataset != dataset:
         raise InputError(f"{repository} is a {config.dataset} model, the run is on {dataset}: give --dataset {config.dataset}")
     network = filled(_hub_skeleton(config, repository), files["model.safetensors"])
+    if config.recipe and (wanted := parse_recipe(config.recipe).head) != head:
+        raise InputError(
+            f"{repository} has the recipe {config.recipe} with a {wanted} head, the run takes it for {head}: give --head {wanted}"
+        )
     seen = Normalised(network, config.mean, config.std) if config.mean else network
     return ThreeChannels(seen) if config.torchvision else seen
 

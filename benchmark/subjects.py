@@ -113,7 +113,7 @@ def _from_hub(reference: str, rest: str, dataset: str, head: Head) -> Subject:
     if not owner or not slash or not name or "/" in name:
         raise InputError(f"--model {reference!r} does not read: write hub:OWNER/NAME, or hub:OWNER/NAME@REVISION")
     elsewhere.require("huggingface_hub", reference, "hub")
-    return Subject(f"hub.{owner}.{name}", dataset, reference, head, partial(elsewhere.hub_network, rest, dataset))
+    return Subject(f"hub.{owner}.{name}", dataset, reference, head, partial(elsewhere.hub_network, rest, dataset, head))
 
 
 _ELSEWHERE = {"robustbench": _from_robustbench, "torchvision": _from_torchvision, "hub": _from_hub}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from dataclasses import asdict, replace
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robustboard.attacks.adversaries import divergent, projected_gradient
-from robustboard.benchmark.datasets import CLASSES, check_dataset_name, load_dataset
+from robustboard.benchmark.datasets import CLASSES, Dataset, check_dataset_name, load_dataset
 from robustboard.benchmark.environment import choose_device, current_environment
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import forget_peak, peak_of
+from robustboard.benchmark.results import write_atomically
 from robustboard.models import registry
 from robustboard.models.architectures import build_network
 from robustboard.models.recipe import Recipe, RecipeError, parse_recipe
@@ -39,16 +41,19 @@ def train_model(
 ) -> ModelCard:
     """Train `name` ("mnist/relu"), resume if a run was cut short, and write checkpoint, curve and entry under `home`.
 
-    The settings are the entry's where there is one, else the recipe's defaults; `seed` and `epochs` override them.
+    The settings are the entry's where there is one, else the recipe's defaults; `seed` and `epochs` override them. Raises
+    `InputError` where they would make the registry's own entry of that name say what its name or its defaults do not.
     """
     dataset_name, recipe = parse_name(name)
     known = registry.read_cards(home).get(name) or registry.read_cards().get(name)
+    if home == registry.HOME:
+        _refuse_overrides(name, dataset_name, recipe, seed, epochs if known else None)
     _require_writable(home)
     settings = (known.training if known else None) or default_settings(dataset_name, recipe)
     settings = replace(settings, seed=settings.seed if seed is None else seed, epochs=epochs or settings.epochs)
     torch.manual_seed(settings.seed)
     network = untrained(name)
-    data_set = load_dataset(dataset_name, "train", data)
+    data_set, test = load_dataset(dataset_name, "train", data), load_dataset(dataset_name, "test", data)
     if recipe.half:
         data_set = data_set.select(half_of(data_set.labels, recipe.half))
     workplace = _workplace(name, dataset_name, home, choose_device(device))
@@ -70,14 +75,26 @@ def train_model(
             )
         except TrainingError as trouble:
             raise InputError(f"{name}: {trouble}") from trouble
-        except OSError as trouble:
-            raise InputError(f"{name}: cannot save the run: {trouble.strerror}; finished epochs are kept") from trouble
+        except torch.OutOfMemoryError as trouble:
+            raise InputError(f"{name}: the device's memory is full: free some, or train with --device cpu") from trouble
     peak = peak_of(workplace.device)
     tqdm.write(f"{name}: at most {peak / 1e9:.2f} GB of memory")
-    card = _store(name, network, curve, settings, home, data, known, tags, peak)
-    if workplace.resume_file is not None:
-        workplace.resume_file.unlink(missing_ok=True)
+    kept = workplace.resume_file
+    try:
+        card = _store(name, network, curve, settings, home, test, known, tags, peak)
+    except InputError as trouble:
+        raise InputError(f"{trouble}; its epochs stay in {kept}: remove the file to train anew") from trouble
+    if kept is not None:
+        kept.unlink(missing_ok=True)
     return card
+
+
+def _refuse_overrides(name: str, dataset: str, recipe: Recipe, seed: int | None, epochs: int | None) -> None:
+    if seed is not None and seed != recipe.seed:
+        other = replace(recipe, seed=seed)
+        raise InputError(f"{name} has seed {recipe.seed}: train {dataset}/{other}, or give another folder with --out")
+    if epochs is not None:
+        raise InputError(f"{name} is in the registry: to train it for --epochs {epochs} give another folder with --out")
 
 
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
@@ -139,7 +156,10 @@ def half_of(labels: Tensor, half: int) -> list[int]:
 
 
 def _workplace(name: str, dataset_name: str, home: Path, device: torch.device) -> Workplace:
-    root = Path(platformdirs.user_cache_dir("robustboard")) if home == registry.HOME else home
+    root = home
+    if home == registry.HOME:  # a checkout is no place for them; two checkouts' runs are two
+        checkout = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
+        root = Path(platformdirs.user_cache_dir("robustboard")) / checkout
     # On digits the batches are too small for bfloat16 to repay its conversions.
     return Workplace(device, dataset_name != "digits", root / "training" / f"{name.replace('/', '-')}.pt")
 
@@ -180,29 +200,21 @@ def _store(
     curve: list[EpochRecord],
     settings: TrainingSettings,
     home: Path,
-    data: Path | None,
+    test: Dataset,
     known: ModelCard | None,
     tags: tuple[str, ...],
     peak_memory_bytes: int,
 ) -> ModelCard:
-    dataset_name, recipe = parse_name(name)
-    test = load_dataset(dataset_name, "test", data)
-
-    def measure(found: nn.Module) -> float:
-        share = accuracy(found, test.images, test.labels)
-        if share <= FAILED / CLASSES:
-            raise InputError(
-                f"{name}: clean accuracy is {share:.1%} on the test set, little better than chance: it goes into no registry"
-            )
-        return share
-
+    _, recipe = parse_name(name)
+    environment = current_environment()  # before files are written that git does not know
     try:
         card = registry.stored(
             network.float().cpu().eval(),
             name,
             f"robustboard train {shlex.quote(name)}",
-            measure,
+            lambda found: accuracy(found, test.images, test.labels),
             home,
+            above=FAILED / CLASSES,
             training=settings,
             tags=list(tags) or (known.tags if known else []),
             references=known.references if known else _references(recipe),
@@ -212,14 +224,12 @@ def _store(
     log = {
         "name": name,
         "settings": asdict(settings),
-        "environment": current_environment(),
+        "environment": environment,
         "peak_memory_bytes": peak_memory_bytes,
         "epochs": [asdict(record) for record in curve],
         "clean_accuracy": card.clean_accuracy,
     }
-    path = home / "curves" / f"{card.stem}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    write_atomically(home / "curves" / f"{card.stem}.json", json.dumps(log, indent=1) + "\n")
     # The entry last: a new model that the registry names has all that belongs to it.
     registry.write_card(card, home)
     return card

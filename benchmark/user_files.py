@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -18,8 +19,16 @@ _user_modules: dict[str, str] = {}
 
 
 def call(path: Path, function: str) -> nn.Module:
-    """Run the user's file as a module of its own and call her function."""
-    module = _import_file(path)
+    """Run the user's file as a module of its own and call her function. What either imports from her folder is hers."""
+    folder = _make_room(path)
+    before = set(sys.modules)
+    try:
+        return _built(_imported(path), path, function)
+    finally:
+        _user_modules.update(dict.fromkeys(_hers(set(sys.modules) - before, folder), str(folder)))
+
+
+def _built(module: ModuleType, path: Path, function: str) -> nn.Module:
     build = getattr(module, function, None)
     if not callable(build):
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -33,34 +42,44 @@ def call(path: Path, function: str) -> nn.Module:
     return network
 
 
-def _import_file(path: Path) -> ModuleType:
+def _make_room(path: Path) -> Path:
     """Her folder comes first on the import path and modules of another user's folder are forgotten, so that her own
     packages, whatever their names, are the ones found."""
-    folder = str(path.resolve().parent)
-    for name in [name for name, home in _user_modules.items() if home != folder]:
+    folder = path.resolve().parent
+    for name in [name for name, home in _user_modules.items() if home != str(folder)]:
         del _user_modules[name]
         sys.modules.pop(name, None)
-    sys.path[:] = [folder, *(place for place in sys.path if place != folder)]
+    sys.path[:] = [str(folder), *(place for place in sys.path if place != str(folder))]
+    return folder
+
+
+def _hers(names: Iterable[str], folder: Path) -> list[str]:
+    """Those that came from her folder; neither this package, which may be checked out there, nor an environment's, nor her file
+    itself."""
+    files = {name: Path(getattr(sys.modules[name], "__file__", None) or "/") for name in names}
+    return [
+        name
+        for name, file in files.items()
+        if file.is_relative_to(folder) and "site-packages" not in file.parts and not name.startswith("robustboard")
+    ]
+
+
+def _imported(path: Path) -> ModuleType:
     name = f"robustboard_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InputError(f"--model: {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    before = set(sys.modules)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as trouble:
         raise ModelFaultError(f"--model: {path} raised {type(trouble).__name__} on import: {first_line(trouble)}") from trouble
-    finally:
-        loaded = {name: getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.modules) - before}
-        hers = [name for name, file in loaded.items() if file.startswith(folder) and "site-packages" not in file]
-        _user_modules.update(dict.fromkeys(hers, folder))
     return module
 
 
 def code_of(path: Path) -> str:
-    """A hash of the user's own modules that the file imported; known once `call` has run."""
+    """A hash of the user's own modules that the file and its function imported; known once `call` has run."""
     folder = str(path.resolve().parent)
     files = sorted({sys.modules[name].__file__ or "" for name, home in _user_modules.items() if home == folder})
     digest = hashlib.sha256()

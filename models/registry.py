@@ -133,17 +133,28 @@ def write_card(card: ModelCard, home: Path = HOME) -> Path:
     """Write the entry as TOML and return where."""
     path = home / "registry" / f"{card.stem}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(tomli_w.dumps({key: value for key, value in asdict(card).items() if value is not None}), encoding="utf-8")
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(
+        tomli_w.dumps({key: value for key, value in asdict(card).items() if value is not None}), encoding="utf-8"
+    )
+    unfinished.replace(path)
     return path
 
 
 def stored(
-    network: nn.Module, name: str, command: str, measure: Callable[[nn.Module], float], home: Path = HOME, **about: Any
+    network: nn.Module,
+    name: str,
+    command: str,
+    measure: Callable[[nn.Module], float],
+    home: Path = HOME,
+    *,
+    above: float = 0.0,
+    **about: Any,
 ) -> ModelCard:
     """Write the checkpoint of a network in float32, in evaluation mode, named "mnist/relu"; the card it is to have, `about` its
     further fields, with the clean accuracy that `measure` finds of what is stored. Matrices are stored in half precision, or
-    as they are where that costs more than 0.1 points. Raises `RegistryError` when the file would be over 4 MB; what was there
-    of that name is then untouched."""
+    as they are where that costs more than 0.1 points. Raises `RegistryError` when the file would be over 4 MB, and when the
+    accuracy is not `above`; what was there of that name is then untouched."""
     dataset, recipe = name.split("/", 1)
     card = ModelCard(
         name=name,
@@ -162,6 +173,10 @@ def stored(
     if accuracy < measure(network) - HALF_MAY_COST:
         tensors = compact(network, name, whole=True)
         accuracy = measure(_network_of(card, tensors, folded=True))
+    if accuracy <= above:
+        raise RegistryError(
+            f"{name}: clean accuracy is {accuracy:.1%} on the test set, little better than chance: it goes into no registry"
+        )
     sha256 = save_checkpoint(tensors, home / "checkpoints" / card.checkpoint)
     return replace(card, sha256=sha256, clean_accuracy=round(accuracy, 5))
 

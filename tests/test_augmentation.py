@@ -70,3 +70,44 @@ def test_flip_mirrors_about_half() -> None:
     kept = (flipped == images).flatten(1).all(1)
     assert bool((mirrored ^ kept).all())
     assert 140 < int(mirrored.sum()) < 260  # 200 ± 6 standard deviations of 10
+
+
+def spread(images: Tensor) -> tuple[Tensor, Tensor]:
+    """The standard deviation (N,) of each image's brightness along its longest axis, and that axis' angle (N,) in degrees."""
+    size = images.shape[-1]
+    places = torch.arange(size) - (size - 1) / 2
+    weights = images[:, 0] / images[:, 0].sum((1, 2), keepdim=True)
+    along_x = (weights * places.square()[None, None, :]).sum((1, 2))
+    along_y = (weights * places.square()[None, :, None]).sum((1, 2))
+    across = (weights * places[None, None, :] * places[None, :, None]).sum((1, 2))
+    angle = torch.rad2deg(torch.atan2(2 * across, along_x - along_y)) / 2
+    half = (along_x - along_y).square().div(4).add(across.square()).sqrt()
+    return ((along_x + along_y) / 2 + half).sqrt(), angle
+
+
+def bars(count: int) -> Tensor:
+    """Soft horizontal bars, longer than high, far from the border."""
+    places = torch.arange(41) - 20.0
+    bar = torch.exp(-(places[None, :] / 4).square() / 2 - (places[:, None] / 1.5).square() / 2)
+    return bar.expand(count, 1, 41, 41)
+
+
+def test_rotation_turns_by_degrees_and_keeps_the_size() -> None:
+    length, angle = spread(augment(bars(400), Augmentation(rotation=30.0), torch.Generator().manual_seed(0)))
+    assert float(angle.abs().max()) == pytest.approx(30, abs=0.5)
+    assert float(angle.std()) == pytest.approx(30 / 3**0.5, rel=0.1), "uniform"
+    assert length.tolist() == pytest.approx([4] * 400, rel=0.03)
+
+
+def test_scaling_is_relative_and_turns_nothing() -> None:
+    length, angle = spread(augment(bars(400), Augmentation(scaling=0.25), torch.Generator().manual_seed(0)))
+    factor = 4 / length
+    assert (float(factor.min()), float(factor.max())) == pytest.approx((0.75, 1.25), abs=0.02)
+    assert float(factor.std()) == pytest.approx(0.25 / 3**0.5, rel=0.1), "uniform"
+    assert float(angle.abs().max()) < 0.1
+
+
+def test_noise_has_its_standard_deviation() -> None:
+    noisy = augment(torch.full((50, 1, 16, 16), 0.5), Augmentation(noise=0.1), torch.Generator().manual_seed(0))
+    assert float(noisy.std()) == pytest.approx(0.1, rel=0.03)
+    assert float(noisy.mean()) == pytest.approx(0.5, abs=0.003)

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import robustboard.torchvision_compatibility
-from conftest import ROOT, Command, guide_example
+from conftest import ROOT, Command, guide_example, put
 from robustboard.benchmark import elsewhere
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.environment import version_of
@@ -220,6 +221,16 @@ def test_a_repository_of_the_hub_is_attacked_and_found_again_without_a_network(h
     nowhere = "http://127.0.0.1:9"
     again = run_from_hub(nowhere, tmp_path / "home", tmp_path / "again")
     assert again.returncode == 0, again.stderr
+
+
+def test_a_recipe_of_the_hub_with_another_head_than_the_runs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "config.json", json.dumps({"dataset": "digits", "recipe": "relu-sigmoid_out"}))
+    save_file(build_network("digits", parse_recipe("relu-sigmoid_out")).state_dict(), tmp_path / "model.safetensors")
+    hub = SimpleNamespace(hf_hub_download=lambda repository, file, revision: str(tmp_path / file))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    with pytest.raises(InputError, match="with a sigmoid head, the run takes it for softmax: give --head sigmoid"):
+        elsewhere.hub_network("someone/tiny", "digits", "softmax")
+    assert isinstance(elsewhere.hub_network("someone/tiny", "digits", "sigmoid"), torch.nn.Module)
 
 
 @needs_hub

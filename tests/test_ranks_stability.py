@@ -195,7 +195,7 @@ def test_the_command_prints_writes_and_gives_json(command: Command, tmp_path: Pa
     assert answer.code == 0
     assert "over seeds" in answer.out
     assert "fgsm" not in answer.out
-    assert (tmp_path / "ranks.md").read_text(encoding="utf-8").startswith("## digits · standard")
+    assert (tmp_path / "ranks.md").read_text(encoding="utf-8").startswith("# How far an order can be believed")
     found = json.loads(command("ranks", folder, "--json").out)
     (board,) = found["boards"]
     assert board["ranks"]["bim"]["relu-seed_2"] == {"accuracy": 0.75, "n": 40, "best": 1, "worst": 1}

@@ -15,7 +15,6 @@ import tomli_w
 import torch
 
 from robustboard.benchmark.datasets import DATASETS, load_dataset
-from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.training import accuracy
 from robustboard.models import registry
 from robustboard.models.architectures import IMAGE_SHAPES, build_network
@@ -277,29 +276,29 @@ def test_a_network_too_large_for_the_registry_is_not_saved(tmp_path: Path) -> No
 def test_what_is_not_stored_leaves_what_was_there(home: Path) -> None:
     before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
 
-    def no_better_than_chance(found: torch.nn.Module) -> float:
-        raise InputError("chance")
-
-    with pytest.raises(InputError, match="chance"):
-        registry.stored(build_network("digits", parse_recipe("relu")).eval(), "digits/relu", "", no_better_than_chance, home)
+    network = build_network("digits", parse_recipe("relu")).eval()
+    with pytest.raises(RegistryError, match=r"clean accuracy is 20\.0% on the test set, little better than chance"):
+        registry.stored(network, "digits/relu", "", lambda found: 0.2, home, above=0.2)
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
 
-def test_what_half_precision_cannot_hold_is_stored_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("factor", [1e-8, 1e7], ids=["too small", "too large"])
+def test_what_half_precision_cannot_hold_is_stored_whole(tmp_path: Path, factor: float) -> None:
     torch.manual_seed(0)
     network = build_network("digits", parse_recipe("relu")).eval()
     images = torch.rand(200, 1, 8, 8)
     with torch.no_grad():
         last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
-        last.weight.mul_(1e-8)  # below the smallest number of half precision: the logits would be the biases
+        last.weight.mul_(factor)  # out of half precision's range: the logits would be the biases, or not finite
         last.bias.zero_()
         answers = network(images).argmax(1)
 
     def agreement(found: torch.nn.Module) -> float:
         with torch.no_grad():
-            return float((found(images).argmax(1) == answers).float().mean())
+            logits = found(images)
+        return float((logits.isfinite().all(1) & (logits.argmax(1) == answers)).float().mean())
 
-    card = registry.stored(network, "digits/relu", "", agreement, tmp_path)
+    card = registry.stored(network, "digits/relu", "", agreement, tmp_path, above=0.2)
     assert card.clean_accuracy > 0.99
     loaded = load_model(card, tmp_path, folded=False).state_dict()
     assert all(torch.equal(loaded[key], tensor) for key, tensor in network.state_dict().items())

@@ -366,7 +366,7 @@ def test_the_median_distance_is_over_all_examples_right_clean() -> None:
 
     assert "| 0.100 " in row(*range(11))
     # Half and fewer found: the median over the found alone would flatter the attack.
-    assert "> half unfooled" in row(*range(9))
+    assert "≥ half unfooled" in row(*range(9))
 
 
 def test_notes_on_the_data_are_shown_once() -> None:

@@ -51,12 +51,17 @@ def test_a_board_without_certificates_has_no_such_column() -> None:
 
 def test_only_an_exact_answer_without_a_gap_is_an_equality() -> None:
     decided: list[record.Verdict] = ["robust"] * 12 + ["fooled"] * 8
+    low, high = wilson(12, 20)[0], wilson(13, 20)[1]
     for certificate, sign in (
         (make_certificate(verdicts=decided, method="exact"), "= 60.0"),
-        (make_certificate(verdicts=[*decided[:-1], "undecided"], method="exact"), "≥ 60.0"),
+        (
+            make_certificate(verdicts=[*decided[:-1], "undecided"], method="exact"),
+            f"60.0–65.0 [{100 * low:.1f}–{100 * high:.1f}]",
+        ),
+        (make_certificate(verdicts=[*decided[:-1], "undecided"]), "≥ 60.0"),
         (make_certificate(verdicts=decided), "≥ 60.0"),
     ):
-        assert sign in render(boards([make_cell(fooled=NONE)], [certificate]), "terminal")
+        assert sign in render(boards([make_cell(fooled=NONE)], [certificate]), "markdown")
 
 
 @pytest.mark.parametrize("attack", ["bim", "spsa", "max_confidence"])

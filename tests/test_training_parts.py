@@ -25,7 +25,7 @@ from robustboard.models.training.loop import TrainingError, Workplace, train
 from robustboard.models.training.negatives import overlaid, scrambled
 from robustboard.models.training.objective import objective
 from robustboard.models.training.weight_terms import REWARDED, acting_weights, weight_term
-from robustboard.models.units import MinMaxout, ReLUReLog
+from robustboard.models.units import Elliptical, MinMaxout, ReLUReLog
 
 PATIENT = settings(deadline=None)  # a busy machine is no bug
 CPU = Workplace(torch.device("cpu"), bfloat16=False)
@@ -189,6 +189,19 @@ def test_the_l2_form_is_the_mean_square_and_the_reward_has_a_gradient_to_larger_
     scale = network[0][1].weight
     assert bool((scale.grad < 0).all()), "a step down the loss makes every unit's scale larger"
     assert float(weight_term(network, WeightTerm())) == 0
+
+
+def test_what_stands_for_the_weights_of_a_unit_with_a_centre_is_how_much_it_looks_at_each_input() -> None:
+    _, elliptical = recipe_of("relog-elliptical-maxout_2")
+    with torch.no_grad():
+        for unit in (module for module in elliptical.modules() if isinstance(module, Elliptical)):
+            unit.scale.copy_(2 * torch.randn(unit.scale.shape, generator=generator()).sign())
+    # The normalisations are fresh: γ = 1, σ² = 1 + 1e-5.
+    assert float(weight_term(elliptical, WeightTerm(3.0, "l1")).detach()) == pytest.approx(3 * 4, rel=1e-4)
+    assert float(weight_term(elliptical, WeightTerm(3.0, "l2")).detach()) == pytest.approx(3 * 16, rel=1e-4)
+    _, spherical = recipe_of("relu-spherical")
+    for weights in acting_weights(spherical):
+        assert weights.detach().flatten().tolist() == pytest.approx([1 / weights[0].numel()] * weights.numel(), rel=1e-4)
 
 
 def test_a_unit_that_is_large_enough_is_rewarded_no_further_and_penalised_all_the_same() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 
 from conftest import ROOT, put
 from robustboard.benchmark.subjects import user_subject
+from robustboard.benchmark.user_files import call, code_of
 
 OWN_PACKAGE = "from torch import nn\n\ndef make(classes=10):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
 OWN_FILE = "from models import make\n\ndef build():\n    return make()\n"
@@ -52,13 +54,38 @@ def test_a_users_own_package_named_models_is_the_one_found(tmp_path: Path, on_pa
     assert (tmp_path / "out" / "standard@4" / "digits" / "mine.build" / "fgsm.json").is_file()
 
 
+LATE_FILE = "def build():\n    from models import make\n    return make()\n"
+
+
 @pytest.mark.usefixtures("tidy")
-def test_two_users_files_each_find_their_own_package(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [OWN_FILE, LATE_FILE], ids=["imported above", "imported when called"])
+def test_two_users_files_each_find_their_own_package(tmp_path: Path, text: str) -> None:
     for name, classes in (("first", 10), ("second", 7)):
         put(tmp_path / name / "models" / "__init__.py", OWN_PACKAGE.replace("classes=10", f"classes={classes}"))
-        put(tmp_path / name / "mine.py", OWN_FILE)
+        put(tmp_path / name / "mine.py", text)
     answers = [
         user_subject(f"{tmp_path / name / 'mine.py'}:build", "digits", "softmax").build()(torch.zeros(1, 1, 8, 8)).shape[1]
         for name in ("first", "second")
     ]
     assert answers == [10, 7]
+
+
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.parametrize("text", [OWN_FILE, LATE_FILE], ids=["imported above", "imported when called"])
+def test_the_code_of_a_users_file_is_that_of_what_it_imports(tmp_path: Path, text: str) -> None:
+    package = put(tmp_path / "models" / "__init__.py", OWN_PACKAGE)
+    own = put(tmp_path / "mine.py", text)
+    call(own, "build")
+    first = code_of(own)
+    assert first == hashlib.sha256(package.read_bytes()).hexdigest()
+    put(package, OWN_PACKAGE + "# another forward\n")
+    assert code_of(own) != first
+
+
+@pytest.mark.usefixtures("tidy")
+def test_a_folder_whose_name_begins_alike_is_another(tmp_path: Path) -> None:
+    put(tmp_path / "ab" / "neighbour.py", "")
+    own = put(tmp_path / "a" / "mine.py", f"import sys\nsys.path.append({str(tmp_path / 'ab')!r})\nimport neighbour\n" + OWN_FILE)
+    put(tmp_path / "a" / "models.py", OWN_PACKAGE)
+    call(own, "build")
+    assert code_of(own) == hashlib.sha256(OWN_PACKAGE.encode()).hexdigest()

@@ -37,6 +37,7 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.judge import look_clean, prepared
 from robustboard.benchmark.progress import Progress
 from robustboard.benchmark.protocols import Protocol
+from robustboard.benchmark.radii import radius
 from robustboard.benchmark.records import DatasetBlock, EnvironmentBlock, ProtocolBlock
 from robustboard.benchmark.results import write_atomically
 from robustboard.benchmark.statistics import wilson
@@ -87,7 +88,7 @@ def sentence(result: CertifiedResult) -> str:
     sign = "=" if result.is_exact else "≥"
     text = (
         f"{result.dataset.name}/{result.model.name}: robust accuracy {sign} {outcome.certified_accuracy:.1%} "
-        f"[{100 * low:.1f}–{100 * high:.1f}] within L∞ {method.eps:.4g}, by {method.name} (n = {outcome.n})"
+        f"[{100 * low:.1f}–{100 * high:.1f}] within L∞ {radius(method.eps)}, by {method.name} (n = {outcome.n})"
     )
     if method.name == "exact" and outcome.undecided:
         text += f"; {outcome.undecided} undecided"

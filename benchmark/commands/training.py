@@ -18,8 +18,8 @@ from robustboard.models import plan, registry
 @click.argument("names", nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with the training data; the only place looked at.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--seed", type=int, help="Another seed than the entry's.")
-@click.option("--epochs", type=int, help="Another number of epochs than the entry's.")
+@click.option("--seed", type=int, help="Another seed than the entry's; wants --out.")
+@click.option("--epochs", type=int, help="Another number of epochs than the entry's, which then wants --out.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -44,7 +44,7 @@ def train_command(
     home = out or registry.HOME
     known = registry.read_cards(home)
     try:
-        chosen = plan.matching(names, known)
+        chosen = plan.matching(names, [*registry.read_cards(), *known])
     except ValueError as trouble:
         raise InputError(str(trouble)) from trouble
     failed: list[str] = []

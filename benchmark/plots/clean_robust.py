@@ -28,6 +28,7 @@ from robustboard.benchmark.plots.words import (
     where,
 )
 from robustboard.benchmark.report.board import Row
+from robustboard.benchmark.report.setting import budgets
 from robustboard.benchmark.report.tables import CASCADE_OF
 
 HEIGHT, KEY_LINE, KEY_COLUMNS = 3.4, 0.16, 2
@@ -87,10 +88,10 @@ def picture(view: View) -> Picture:
     names = {point.model for points in panels.values() for point in points}
     shown = [row for row in view.rows if row.model in names]
     cells = [cell for row in shown for cell in row.cells.values()]
-    budgets = " · ".join(f"{NORMS[norm]} ε = {next(c.attack.eps for c in cells if c.attack.norm == norm):.4g}" for norm in panels)
+    within = " · ".join(budgets(cell for cell in cells if cell.attack.norm in panels))
     joined = dict.fromkeys(attack_words(cell.attack) for cell in cells if cell.attack.norm in panels)
     notes = (NOTE, "Joined where they ran:", *joined, *absent_notes(view.rows, shown, ["bim", "cw"]), *mark_notes(shown))
-    place = f"{where(view.board, [point.n for points in panels.values() for point in points])} · {budgets}"
+    place = f"{where(view.board, [point.n for points in panels.values() for point in points])} · {within}"
     about = About("Clean against robust accuracy", place, notes)
     return Picture("clean_robust", view.board.dataset, "", about, draw(panels, about))
 

@@ -8,10 +8,12 @@ from robustboard.attacks.attack import Norm
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.datasets import title
 from robustboard.benchmark.plots.style import SUSPECT, plain
+from robustboard.benchmark.radii import radius
 from robustboard.benchmark.records import AttackBlock, CellResult
 from robustboard.benchmark.report.board import Board, Row
+from robustboard.benchmark.report.setting import SIGNS
 
-NORMS: dict[Norm, str] = {"linf": "L∞", "l2": "L2", "l0": "L0"}
+NORMS: dict[Norm, str] = {**SIGNS, "l0": "L0"}
 UNITS: dict[Norm, str] = {"linf": "L∞ distance", "l2": "L2 distance", "l0": "features changed"}
 BANDS = "Bands and bars: Wilson's 95 % interval."
 BOUND = "Every robust accuracy is an upper bound: a stronger attack can only lower it."
@@ -92,4 +94,4 @@ def cell_words(cells: Sequence[CellResult], board: Board) -> str:
 
 def budget(block: AttackBlock) -> str:
     """ "L∞ ε = 0.2", or for L0 "L0 ≤ 9 features"."""
-    return f"L0 ≤ {block.eps:g} features" if block.norm == "l0" else f"{NORMS[block.norm]} ε = {block.eps:.4g}"
+    return f"L0 ≤ {block.eps:g} features" if block.norm == "l0" else f"{NORMS[block.norm]} ε = {radius(block.eps)}"

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from robustboard.benchmark.datasets import title
 from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.escaping import for_markdown
+from robustboard.benchmark.report.setting import setting
 from robustboard.benchmark.report.tables import attack_cell, median_cell, share, worst_cell
 from robustboard.benchmark.statistics import wilson
 from robustboard.models.plan import ABLATIONS, QUADRATIC
@@ -42,10 +43,13 @@ LOGGED = {
 """The clean accuracy that the logs gave, in %, of networks of fifteen million parameters."""
 INTRODUCTION = """# The ablation
 
-Every unit, head, reward and negative of the logic-inspired networks beside the plain network of its data set, under one
-schedule of training and, by narrower layers, with at most a quarter more parameters and multiply-adds. Robust accuracy in %
-with Wilson's 95 % interval, each an upper bound, and beside it the clean accuracy over the same examples; *missing* has no
-result here. The logs gave no clean accuracy for MNIST, and for CIFAR-10 that of networks of fifteen million parameters.
+The networks of the logs' ablations, part by part, beside the plain network of their data set, under one schedule of training
+and, by narrower layers, with at most a quarter more parameters and multiply-adds. Robust accuracy in % with Wilson's 95 %
+interval, each an upper bound, and beside it the clean accuracy over the same examples; *missing* has no result here. The median
+is over the examples right clean. ▲ or △ behind a name: the marks below the [table of `standard`](README.md) say why. Each line is
+one run of training; [how far seeds lie apart](claims.md#6-does-the-seed-of-the-initialisation-matter) is
+measured for two recipes. The logs gave no clean accuracy for MNIST, and for CIFAR-10 that of networks of fifteen million
+parameters.
 `robustboard ablation` makes this page from the cells of `standard`.
 """
 
@@ -57,7 +61,8 @@ def page(boards: Sequence[Board], cards: Mapping[str, ModelCard]) -> str:
         rows = {row.model: row for board in boards if board.dataset == dataset for row in board.rows}
         lines = [_line(f"{dataset}/{name}", rows.get(name), cards) for name in names]
         table = tabulate(lines, headers=HEADERS, tablefmt="github", disable_numparse=True)
-        parts.append(f"## {title(dataset)}\n\n{table}\n")
+        told = setting(row for name, row in rows.items() if name in names)
+        parts += [f"## {title(dataset)}\n", *([f"{told[0].upper()}{told[1:]}.\n"] if told else []), f"{table}\n"]
     return "\n".join(parts)
 
 

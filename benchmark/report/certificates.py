@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustboard.benchmark.certify.record import CertifiedResult
+from robustboard.benchmark.radii import radius
 from robustboard.benchmark.records import CellResult
 
 
@@ -34,7 +35,7 @@ def _difference(certificate: CertifiedResult, cells: Sequence[CellResult]) -> st
         return "of other examples"
     radii = {cell.attack.eps for cell in cells if cell.attack.norm == "linf"}
     if radii and radii != {certificate.method.eps}:
-        return f"for ε = {certificate.method.eps:g}"
+        return f"for ε = {radius(certificate.method.eps)}"
     return ""
 
 
@@ -56,7 +57,7 @@ def _contradictions(certificate: CertifiedResult, cell: CellResult) -> list[str]
     others = f" and {len(hit) - 1} more" if len(hit) > 1 else ""
     return [
         f"contradiction: {cell.attack.name} fooled example {hit[0]}{others}, which {certificate.method.name} proves robust "
-        f"within L∞ {certificate.method.eps:g}: one of the two is wrong"
+        f"within L∞ {radius(certificate.method.eps)}: one of the two is wrong"
     ]
 
 

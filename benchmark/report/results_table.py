@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from robustboard.benchmark.canaries.grades import find_grades
+from robustboard.benchmark.radii import radius
 from robustboard.benchmark.report.escaping import for_terminal
 from robustboard.benchmark.report.publish import read_boards
 from robustboard.benchmark.report.rows import ResultRow, rows_of
@@ -82,7 +83,7 @@ def _shown(row: ResultRow) -> list[str]:
     return [
         *head,
         row.norm,
-        f"{row.eps:.4g}",
+        radius(row.eps),
         str(row.n),
         f"{100 * row.clean_accuracy:.1f}",
         f"≤ {robust} ▲" if row.upper_bound_only else robust,

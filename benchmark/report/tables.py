@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from robustboard.benchmark.canaries.grades import Grade, summary, version_of
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import title as dataset_title
@@ -15,7 +17,9 @@ from robustboard.benchmark.report import latex, styles
 from robustboard.benchmark.report.board import Board, Row, WorstCase
 from robustboard.benchmark.report.optimality import optimalities
 from robustboard.benchmark.report.ranks.intervals import main_column, rank_rows, rank_text
+from robustboard.benchmark.report.setting import budgets
 from robustboard.benchmark.report.sheet import Grid, Sheet
+from robustboard.benchmark.report.verdicts import distances
 from robustboard.benchmark.statistics import wilson
 
 ABSENT = "missing"
@@ -42,7 +46,8 @@ RANKED = (
     "models marked ▲ are not tested and stand last. "
 )
 CERTIFIED = (
-    "certified L∞: the share proved robust against every attack within ε, a lower bound; with = it is the robust accuracy. "
+    "certified L∞: the share proved robust against every attack within ε, a lower bound; with = it is the robust accuracy, and "
+    "of two numbers that lies between them. "
 )
 OPTIMALITY = (
     "Optimality: 1 − (A − A*) / (c·ε₀ − A*), A the mean of min(distance, ε₀), A* that of the best of everything run, c the "
@@ -98,7 +103,7 @@ def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult
     bullets += [f"not run: {row.model + ': ' if row.model else ''}{row.reason}" for row in board.not_run]
     return Sheet(
         heading=heading(board),
-        budgets=_budgets(board),
+        budgets=extent(board),
         table=Grid(tuple(column.header for column in columns(board)), tuple(map(tuple, rows))) if rows else None,
         legend=_legend([board], grades),
         optimality=optimality,
@@ -170,14 +175,14 @@ def _graded(board: Board, grades: Sequence[Grade]) -> dict[str, str]:
     return {name: text for name, text in found.items() if text is not None and name in board.attacks}
 
 
-def _budgets(board: Board) -> str:
+def extent(board: Board) -> str:
     """How many examples, and within what: "n = 1000 · L∞ ε = 0.3 · L2 ε = 2 · L0 ≤ 113 features"."""
     cells = [cell for row in board.rows for cell in row.cells.values()]
     if not cells:
         return ""
     radii = {cell.attack.norm: cell.attack.eps for cell in cells}
     parts = [f"n = {max(cell.outcome.n for cell in cells)}"]
-    parts += [f"{sign} ε = {radii[norm]:.4g}" for norm, sign in (("linf", "L∞"), ("l2", "L2")) if norm in radii]
+    parts += budgets(cells)
     parts += [f"L0 ≤ {radii['l0']:g} features"] if "l0" in radii else []
     return " · ".join(parts)
 
@@ -284,9 +289,13 @@ def _has_certificates(board: Board) -> bool:
 def _certified_cell(certificate: CertifiedResult | None) -> str:
     if certificate is None:
         return "–"
-    outcome = certificate.outcome
-    proved = share(len(certificate.robust), outcome.n, outcome.certified_accuracy_ci95)
-    return f"{'=' if certificate.is_exact else '≥'} {proved}"
+    outcome, robust = certificate.outcome, len(certificate.robust)
+    if certificate.method.name == "exact" and outcome.undecided:
+        # All others are proved robust, fooled by an image that the judge confirmed, or misclassified.
+        low, high = outcome.certified_accuracy_ci95[0], wilson(robust + outcome.undecided, outcome.n)[1]
+        between = f"{100 * robust / outcome.n:.1f}–{100 * (robust + outcome.undecided) / outcome.n:.1f}"
+        return f"{between} [{100 * low:.1f}–{100 * high:.1f}]"
+    return f"{'=' if certificate.is_exact else '≥'} {share(robust, outcome.n, outcome.certified_accuracy_ci95)}"
 
 
 def share(count: int, n: int, interval: tuple[float, float]) -> str:
@@ -295,15 +304,14 @@ def share(count: int, n: int, interval: tuple[float, float]) -> str:
 
 
 def median_cell(cell: CellResult | None, digits: int) -> str:
-    """The median distance over the examples right clean; "> half unfooled" where more than half were never fooled."""
+    """The median distance over the examples right clean; "≥ half unfooled" where half or more were never fooled."""
     if cell is None:
         return ABSENT
-    rows = zip(cell.per_example.correct_clean, cell.per_example.found, cell.per_example.distance, strict=True)
-    distances = sorted(d if found and d is not None else float("inf") for right, found, d in rows if right)
-    if not distances:
+    reached = list(distances(cell).values())
+    if not reached:
         return "–"
-    middle = distances[(len(distances) - 1) // 2]
-    text = "> half unfooled" if middle == float("inf") else f"{middle:.{digits}f}"
+    middle = float(np.median(reached))
+    text = "≥ half unfooled" if middle == float("inf") else f"{middle:.{digits}f}"
     return f"≤ {text} ▲" if cell.outcome.upper_bound_only else text
 
 

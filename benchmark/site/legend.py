@@ -40,6 +40,7 @@ SIGNS: Mapping[str, str] = {
     "≤": "No more than an upper bound: the attack failed on some examples, or the strongest attacks of the norm are not run.",
     "≥ in certified L∞": "A lower bound: at least so many are proved robust.",
     "= in certified L∞": "The robust accuracy itself: every example was decided.",
+    "76.9–77.1 in certified L∞": "The robust accuracy lies between: all examples but a few were decided.",
     "≥ in failure t=0.5": "At least so many: the attack failed on some examples.",
     "▲": "Distrust this number: the reason stands in the cell's note, below the table and on the model's page. In the column "
     "rank, “last ▲” is not ranked.",
@@ -48,7 +49,7 @@ SIGNS: Mapping[str, str] = {
     "n=200": "Fewer examples than the rest of the column, or of the board.",
     "missing": "Planned by the protocol; no readable result of it is here.",
     "–": "There is no such number.",
-    "> half unfooled": "More than half of the examples were fooled at no distance.",
+    "≥ half unfooled": "Half or more of the examples were fooled at no distance.",
     "shading": "Darker is more: the share of examples that stand. Shades are in the order of their grey.",
 }
 """The signs of the cells."""

@@ -38,7 +38,7 @@ def parts(text: str, kind: ColumnKind) -> Parts:
 
 
 def _order(number: str, kind: ColumnKind) -> float | None:
-    if kind == "median" and number.startswith("> half"):
+    if kind == "median" and number.startswith("≥ half"):
         return float("inf")
     found = _NUMBER.search(number)
     return float(found[0].replace(",", "")) if found else None

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from robustboard.benchmark.radii import radius
 from robustboard.benchmark.report.escaping import for_terminal
 
 
@@ -22,6 +23,7 @@ def environment() -> Environment:
     )
     found.filters["bold"] = _bold
     found.filters["line"] = for_terminal
+    found.filters["radius"] = radius
     found.filters["breakable"] = _breakable
     return found
 

@@ -9,7 +9,11 @@ from robustboard.models.recipe import Recipe
 
 
 def mlp_network(features: int, recipe: Recipe, *, relog_n: float) -> nn.Module:
-    """Images of `features` features, flattened, through the recipe's hidden layers to 10 logits."""
+    """Images of `features` features, flattened, through the recipe's hidden layers to 10 logits.
+
+    Layers of several pieces are narrower than the recipe says; the first keeps its inputs, so that such a network still has more
+    parameters than the plain one.
+    """
     check_last(recipe, len(recipe.hidden))
     widths = [narrowed(width, recipe) for width in recipe.hidden]
     layers = [

@@ -111,7 +111,8 @@ def train(
         record = EpochRecord(epoch + 1, total_loss / seen, correct / seen, time.perf_counter() - started, probed)
         curve.append(record)
         _refuse_chance(curve, settings, classes)
-        _refuse_overfitting(record)
+        if perturb is not None and probed is not None:
+            _refuse_overfitting(epoch + 1, _probe(network, images[:PROBED], labels[:PROBED], perturb), probed, classes)
         _save(workplace.resume_file, settings, state, curve)
         on_epoch(record)
     network.eval()
@@ -172,7 +173,7 @@ def _anneal(network: nn.Module, settings: TrainingSettings, progress: float) -> 
 
 
 def _probe(network: nn.Module, images: Tensor, labels: Tensor, probe: Perturb) -> float:
-    """Accuracy, in evaluation mode, against a stronger adversary than the training's."""
+    """Accuracy, in evaluation mode, against an adversary."""
     network.eval()
     keys = torch.arange(len(labels), device=labels.device)
     with torch.no_grad():
@@ -180,13 +181,13 @@ def _probe(network: nn.Module, images: Tensor, labels: Tensor, probe: Perturb) -
     return float((answers == labels).float().mean())
 
 
-def _refuse_overfitting(record: EpochRecord) -> None:
-    """Catastrophic overfitting (Wong, Rice & Kolter 2020, section 5.4): right against the one step it trains with, wrong
-    against several."""
-    if record.probed is not None and record.accuracy > 0.5 and record.probed < record.accuracy / 4:
+def _refuse_overfitting(epoch: int, trained: float, probed: float, classes: int) -> None:
+    """Catastrophic overfitting (Wong, Rice & Kolter 2020, section 5.4): right, on the same images, against the one step it
+    trains with, wrong against several."""
+    if trained > FAILED / classes and probed < trained / 4:
         raise TrainingError(
-            f"catastrophic overfitting at epoch {record.epoch}: {record.accuracy:.1%} right against one step, "
-            f"{record.probed:.1%} against several; make the step shorter, or train with pgd_at"
+            f"catastrophic overfitting at epoch {epoch}: {trained:.1%} right against one step, "
+            f"{probed:.1%} against several; train with pgd_at"
         )
 
 
@@ -210,17 +211,21 @@ def _save(path: Path | None, settings: TrainingSettings, state: _State, curve: l
         "schedule": {key: value for key, value in state.schedule.state_dict().items() if not callable(value)},
         "curve": [asdict(record) for record in curve],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    torch.save(saved, unfinished)
-    unfinished.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(saved, unfinished)
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as trouble:  # of a full disk torch says the latter
+        why = getattr(trouble, "strerror", None) or str(trouble).partition("\n")[0]
+        raise TrainingError(f"cannot save the run in {path}: {why}; the epochs before this one are kept") from trouble
 
 
 def _resume(path: Path | None, settings: TrainingSettings, state: _State) -> list[EpochRecord]:
     if path is None or not path.exists():
         return []
     try:
-        saved: dict[str, Any] = torch.load(path, weights_only=True)
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         same = saved["settings"] == asdict(settings)
     except Exception as trouble:  # damaged bytes can make the reader raise anything
         raise TrainingError(f"{path}, from which to resume, is damaged ({type(trouble).__name__}): remove it") from trouble

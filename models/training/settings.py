@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from robustboard.models.recipe import Recipe
 
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -22,13 +23,13 @@ class Augmentation:
     is set to 0; noise: standard deviation of Gaussian noise in pixel units, the result clipped to [0, 1].
     """
 
-    translation: int = 0
-    rotation: float = 0.0
-    scaling: float = 0.0
+    translation: Annotated[int, Field(ge=0)] = 0
+    rotation: Annotated[float, Field(ge=0)] = 0.0
+    scaling: Annotated[float, Field(ge=0, lt=1)] = 0.0
     flip: bool = False
-    erasing: float = 0.0
-    erased_share: float = 0.25
-    noise: float = 0.0
+    erasing: Share = 0.0
+    erased_share: Share = 0.25
+    noise: Annotated[float, Field(ge=0)] = 0.0
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -43,20 +44,20 @@ class TrainingSettings:
     does so at every step, that is of the last layer, and of the units' weights as weight terms and evaluation see them.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    label_smoothing: float
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    label_smoothing: Share
     augmentation: Augmentation
-    momentum: float = 0.9
-    epsilon: float = 0.0
-    step: float = 1.25
-    attack_steps: int = 1
-    divergence_weight: float = 0.0
-    negatives: float = 0.0
-    patch: int = 0
-    anneal: float = 0.0
+    momentum: Share = 0.9
+    epsilon: Share = 0.0
+    step: Annotated[float, Field(gt=0)] = 1.25
+    attack_steps: Annotated[int, Field(ge=1)] = 1
+    divergence_weight: Annotated[float, Field(ge=0)] = 0.0
+    negatives: Annotated[float, Field(ge=0)] = 0.0
+    patch: Annotated[int, Field(ge=0)] = 0
+    anneal: Share = 0.0
     initialise: bool = False
     seed: int = 0
 

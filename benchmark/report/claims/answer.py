@@ -73,5 +73,16 @@ def standing(a: CellResult, b: CellResult) -> PairedDifference:
     return paired_difference([first[index] for index in both], [second[index] for index in both])
 
 
-def signed(value: float, digits: int, significant: bool) -> str:
-    return f"{value:+.{digits}f}{(' ▲' if value > 0 else ' ▼') if significant else ''}"
+def signed(value: float, digits: int) -> str:
+    """With its sign, which nothing that rounds to 0 has."""
+    text = f"{value:+.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+def points(found: PairedDifference) -> str:
+    """A difference of accuracies in points with its 95 % interval."""
+    return f"{signed(100 * found.difference, 1)} [{signed(100 * found.low, 1)}, {signed(100 * found.high, 1)}]"
+
+
+def arrow(value: float, significant: bool) -> str:
+    return (" ↑" if value > 0 else " ↓") if significant else ""

@@ -7,10 +7,9 @@ from functools import partial
 
 from tabulate import tabulate
 
-from robustboard.attacks.attack import Norm
 from robustboard.benchmark.datasets import title
 from robustboard.benchmark.report.board import Board
-from robustboard.benchmark.report.claims.answer import Claim, Rows
+from robustboard.benchmark.report.claims.answer import Claim
 from robustboard.benchmark.report.claims.networks import (
     carlini_wagner_fools_half,
     fgsm_is_withstood,
@@ -18,6 +17,7 @@ from robustboard.benchmark.report.claims.networks import (
     negatives_resist_confidence,
 )
 from robustboard.benchmark.report.claims.properties import seeds_agree, smaller_is_more_robust, units_help
+from robustboard.benchmark.report.setting import setting
 
 
 def page(boards: Sequence[Board]) -> str:
@@ -29,44 +29,30 @@ def page(boards: Sequence[Board]) -> str:
         parts.append(f"## {number}. {claim.text}\n\n**Then**: {claim.then}\n")
         if answer.figures:
             table = tabulate(answer.figures, headers=answer.headers, tablefmt="github", disable_numparse=True)
-            parts.append(f"**Now**, {title(claim.dataset)}, {_setting(rows)}:\n\n{table}\n")
+            parts.append(f"**Now**, {title(claim.dataset)}, {setting(rows.values())}:\n\n{table}\n")
         parts.append(f"**Verdict**: {answer.verdict}\n")
     return "\n".join([*parts, ELSEWHERE])
 
 
-def _setting(rows: Rows) -> str:
-    """The protocol of the board, its ε, and on how many examples what ran."""
-    cells = [cell for row in rows.values() for cell in row.cells.values()]
-    sizes: dict[int, set[str]] = {}
-    for cell in cells:
-        sizes.setdefault(cell.outcome.n, set()).add(cell.attack.name)
-    usual = max(sizes, key=lambda n: len(sizes[n]))
-    fewer = "".join(f", {' and '.join(sorted(names))} on {n}" for n, names in sorted(sizes.items()) if n != usual)
-    radii = {cell.attack.norm: cell.attack.eps for cell in cells}
-    told = "".join(f", {sign} ε = {radii[norm]:.4g}" for norm, sign in SIGNS.items() if norm in radii)
-    return f"protocol `{cells[0].protocol.name}`{told}, n = {usual}{fewer}"
-
-
-SIGNS: dict[Norm, str] = {"linf": "L∞", "l2": "L2"}
 INTRODUCTION = """# The logs' claims, answered
 
 What the research logs claimed of logic-inspired networks, the number they had, the number the same attack gives here, and
 what is left in the worst case. `robustboard claims` makes this page from the cells of `standard`; a claim whose cells are not
-run yet says so. FGSM and BIM climb the margin here, the logs' climbed cross-entropy. ▲ or △ behind a name: the marks below the
-table of `standard` say why.
+run yet says so. The logs gave no ε. FGSM and BIM climb the margin here, not cross-entropy, whose gradient is lost where
+it underflows. ▲ or △ behind a name: the marks below the [table of `standard`](README.md) say why.
 """
 ELSEWHERE = """## What `standard` cannot answer
 
 - Who fools whom, across families, sizes and disjoint halves of the training images:
   `robustboard plot transfer mnist/relu mnist/relog mnist/relu-half_1 mnist/relu-half_2`.
 - The distortion of L-BFGS: `robustboard run --dataset mnist --models relu --attacks lbfgs --out results`.
-- That Adam, clipping by L∞ and inputs below 0 break ReLog, and that elliptical units diverge, is about training:
-  [how the registry is trained](../models/README.md).
+- That Adam, clipping by L∞ and inputs below 0 break ReLog: not tested here, the registry is trained without them.
+- That elliptical units diverge: those here do not, see [how they are trained](../models/README.md).
 """
 CLAIMS = (
     Claim(
         "ReLog and its companions withstand FGSM",
-        "60 % of the digits right under FGSM with ReLog, 90 % with the best of the tricks.",
+        "from 60 to 90 % of the digits right under FGSM, by ReLog and tricks.",
         fgsm_is_withstood,
     ),
     Claim(
@@ -91,7 +77,7 @@ CLAIMS = (
         smaller_is_more_robust,
     ),
     Claim(
-        "The initialisation's seed matters little",
+        "Does the seed of the initialisation matter?",
         "a question.",
         seeds_agree,
     ),

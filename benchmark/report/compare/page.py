@@ -92,7 +92,7 @@ def _lengths(comparisons: Sequence[Comparison]) -> str:
 
 def _length(found: Lengths) -> list[str]:
     paired = found.paired
-    medians = ["> half unfooled" if math.isinf(median) else f"{median:.4g}" for median in (found.a, found.b)]
+    medians = ["≥ half unfooled" if math.isinf(median) else f"{median:.4g}" for median in (found.a, found.b)]
     difference = "–" if paired.difference is None else f"{paired.difference:+.3g}".replace("inf", "∞")
     return [str(paired.n), *medians, difference, f"{paired.p_value:.2g}", f"{found.p_holm:.2g}"]
 

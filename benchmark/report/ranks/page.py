@@ -14,11 +14,16 @@ from robustboard.benchmark.report.ranks.stability import Agreement, over_impleme
 from robustboard.benchmark.report.ranks.study import BoardStudy, Change, Study
 from robustboard.benchmark.report.sheet import Grid
 from robustboard.benchmark.report.styles import paragraph
-from robustboard.benchmark.report.tables import heading, marked_name
+from robustboard.benchmark.report.tables import extent, heading, marked_name
 
 WORST = {"worst_case": "worst L∞", "worst_case_l2": "worst L2"}
 SHOWN = 10
 """So many swaps beyond chance are spelled out under a table; all are in the JSON."""
+INTRODUCTION = """# How far an order can be believed
+
+The ranks that a model can have by every column of a board, how the order changes from column to column and, where several
+implementations of an attack were run, from one to the other, and how far runs that differ by their seed lie apart.
+`robustboard ranks` makes this page. ▲ or △ behind a name: the marks below the tables of `robustboard report` say why."""
 RANKS = (
     "The ranks that a model can have by each column: exact McNemar of every pair on the same examples, Holm's correction over "
     "the pairs of a column, 5 %. Models marked ▲ are not tested in the columns that say so."
@@ -40,7 +45,7 @@ def render(found: Study, style: str) -> str:
     """The study as text; `style` is "terminal" or "markdown"."""
     several = len({each.folder for each in found.boards}) > 1
     parts = [_board(each, several, style) for each in found.boards] + [_change(each, style) for each in found.changes]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*([INTRODUCTION] if style == "markdown" else []), *parts]) + "\n"
 
 
 def as_json(found: Study) -> dict[str, Any]:
@@ -66,6 +71,7 @@ def _board(each: BoardStudy, several: bool, style: str) -> str:
     heads = [_column(column) for column in each.rankings]
     parts = [
         title,
+        paragraph(extent(each.board), style),
         _table(["rank by", *heads], rows, style),
         paragraph(RANKS, style),
     ]
