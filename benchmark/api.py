@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ def evaluate(
     *,
     protocol: str = "standard",
     budgets: dict[str, float] | None = None,
-    head: Head = "softmax",
+    head: Head | None = None,
     seed: int = 0,
     device: str = "auto",
     batch_size: int | None = None,
@@ -51,10 +52,11 @@ def evaluate(
 
     Images (N, C, H, W) float in [0, 1], labels (N,) integers, the model returns logits (N, K). The strengths are those of
     `protocol` for the data set whose images have this shape; for other shapes, or other radii, give `budgets` with the keys
-    "linf" (L∞ radius), "l2" (L2 radius) and "gamma" (share of features). `attacks` None takes the protocol's. The model's
-    modes, gradients and parameters are left as they were; so is how the process gets its memory, and on a processor
-    `keep_freed_memory()` before it saves up to a third of the time. Warns, by `DoubtWarning`, of numbers that are not to be
-    believed: attacks that failed, outputs that are no logits, gradients that are zero, answers that change from call to call.
+    "linf" (L∞ radius), "l2" (L2 radius) and "gamma" (share of features). `attacks` None takes the protocol's. `head` says how
+    logits become confidences; None takes a `load_model` network's own, "softmax" for any other. The model's modes, gradients and
+    parameters are left as they were; so is how the process gets its memory, and on a processor `keep_freed_memory()` before it
+    saves up to a third of the time. Warns, by `DoubtWarning`, of numbers that are not to be believed: attacks that failed,
+    outputs that are no logits, gradients that are zero, answers that change from call to call.
     Raises `InputError` (or its `ModelFaultError`) for what cannot be evaluated.
     """
     try:
@@ -66,6 +68,7 @@ def evaluate(
     plan = _plan(chosen.datasets, tuple(images.shape[1:]), budgets, len(labels))
     chosen = replace(chosen, name=f"{chosen.name}@memory", datasets={"memory": plan}, seed=seed)
     data_set = Dataset("memory", "test", images.detach().cpu().float(), labels.detach().cpu().long())
+    head = _head_of(model, head)
     built = build(Subject(type(model).__name__, "memory", "memory", head, lambda: model))
     where = choose_device(device)
     with prepared(model, where) as network:
@@ -80,6 +83,13 @@ def evaluate(
     if doubts:
         warnings.warn(f"these numbers are not to be believed: {'; '.join(doubts)}", DoubtWarning, stacklevel=2)
     return results
+
+
+def _head_of(model: nn.Module, given: Head | None) -> Head:
+    head = given or getattr(model, "confidence_head", "softmax")
+    if head not in get_args(Head):
+        raise InputError(f"head {head!r} makes no confidences of logits; softmax and sigmoid do")
+    return cast(Head, head)
 
 
 def _attack(

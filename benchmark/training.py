@@ -161,7 +161,8 @@ def _workplace(name: str, dataset_name: str, home: Path, device: torch.device) -
         checkout = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
         root = Path(platformdirs.user_cache_dir("robustboard")) / checkout
     # On digits the batches are too small for bfloat16 to repay its conversions.
-    return Workplace(device, dataset_name != "digits", root / "training" / f"{name.replace('/', '-')}.pt")
+    resume_file = root / "training" / f"{name.replace('/', '-')}.pt"
+    return Workplace(device, dataset_name != "digits", resume_file, current_environment()["git_commit"])
 
 
 def _perturb(settings: TrainingSettings) -> Perturb | None:

@@ -82,7 +82,8 @@ def select_cards(patterns: Sequence[str], home: Path = HOME) -> list[ModelCard]:
 def load_model(name: str | ModelCard, home: Path = HOME, *, folded: bool = True) -> nn.Module:
     """The trained network of a registry entry, in evaluation mode, float32, on the CPU: images (N, C, H, W) in [0, 1] to
     logits (N, 10). `folded` merges batch normalisation into the layers before it: the same function, faster; without it the
-    network can be trained on. Raises `RegistryError` for an unknown name, for an entry that has no network, and for a checkpoint
+    network can be trained on. Its `confidence_head`, "softmax" or "sigmoid", says how its logits become confidences; `evaluate`
+    heeds it. Raises `RegistryError` for an unknown name, for an entry that has no network, and for a checkpoint
     that is missing, damaged, or of another hash than its entry's."""
     card = name if isinstance(name, ModelCard) else _card_named(name, home)
     return _network_of(card, _read_checkpoint(home / "checkpoints" / card.checkpoint, card), folded=folded)
@@ -102,7 +103,9 @@ def _network_of(card: ModelCard, tensors: dict[str, Tensor], *, folded: bool) ->
             f"{card.name}: checkpoint {card.checkpoint} does not fit recipe {card.recipe!r}: {_one_line(trouble)}"
         ) from trouble
     network.eval()
-    return pool_before_logarithms(fold_batch_norm(network)).eval() if folded else network
+    network = pool_before_logarithms(fold_batch_norm(network)).eval() if folded else network
+    network.confidence_head = card.head  # type: ignore[assignment]
+    return network
 
 
 def save_checkpoint(tensors: dict[str, Tensor], path: Path) -> str:

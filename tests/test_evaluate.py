@@ -176,6 +176,17 @@ def test_probabilities_are_their_own_confidences() -> None:
     assert squashed.per_example.clean_confidence == pytest.approx(plain.per_example.clean_confidence, abs=1e-3)
 
 
+def test_a_registry_network_brings_its_own_head() -> None:
+    data = load_dataset("digits", "test").select(range(12))
+    network = robustboard.load_model("digits/relog-maxout_4-sigmoid_out")
+    result = robustboard.evaluate(network, data.images, data.labels, ["max_confidence"], device="cpu")["max_confidence"]
+    with torch.no_grad():
+        expected = torch.sigmoid(network(data.images)).amax(1)
+    assert result.per_example.clean_confidence == pytest.approx(expected.tolist(), abs=1e-4)
+    with pytest.raises(InputError, match=r"head 'logistic' makes no confidences of logits; softmax and sigmoid do"):
+        robustboard.evaluate(network, data.images, data.labels, ["bim"], head="logistic", device="cpu")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

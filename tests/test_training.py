@@ -47,7 +47,7 @@ class Cut(Exception):  # noqa: N818  (it stands for a kill)
 def test_a_cut_and_resumed_run_gives_the_weights_of_an_uncut_one(tmp_path: Path, cut_after: int) -> None:
     whole = fresh()
     whole_curve = run(whole)
-    workplace = replace(CPU, resume_file=tmp_path / "training" / "run.pt")
+    workplace = replace(CPU, resume_file=tmp_path / "training" / "run.pt", commit="one")
 
     def cut(record: EpochRecord) -> None:
         if record.epoch == cut_after:
@@ -58,10 +58,12 @@ def test_a_cut_and_resumed_run_gives_the_weights_of_an_uncut_one(tmp_path: Path,
     # The second process starts from other weights: whatever it ends with came from the file.
     resumed = fresh(seed=99)
     seen: list[int] = []
+    workplace = replace(workplace, commit="two")
     curve = train(resumed, *digits(), RELU, SETTINGS, workplace, on_epoch=lambda record: seen.append(record.epoch))
     assert registry.weights_sha256(resumed) == registry.weights_sha256(whole)
     assert [(record.loss, record.accuracy) for record in curve] == [(r.loss, r.accuracy) for r in whole_curve]
     assert seen == [1, 2, 3]
+    assert [record.commit for record in curve] == ["one"] * cut_after + ["two"] * (3 - cut_after)
 
 
 def test_a_resume_file_of_other_settings_is_refused(tmp_path: Path) -> None:

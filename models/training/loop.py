@@ -37,22 +37,25 @@ class TrainingError(RuntimeError):
 @dataclass(frozen=True)
 class EpochRecord:
     """One point of the training curve: means over the epoch's (augmented, perhaps perturbed) training images. `probed`: the
-    accuracy against several steps where the adversary takes one (see `_refuse_overfitting`)."""
+    accuracy against several steps where the adversary takes one (see `_refuse_overfitting`). `commit`: of the code that trained
+    it, since a run can be resumed by another."""
 
     epoch: int
     loss: float
     accuracy: float
     seconds: float
     probed: float | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where and how to compute: device, whether to autocast to bfloat16, and the file that lets a run resume."""
+    """Where and how to compute: device, whether to autocast to bfloat16, the file that lets a run resume, the code's commit."""
 
     device: torch.device
     bfloat16: bool
     resume_file: Path | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def train(
             on_step(epoch, step, loss)
         _anneal(network, settings, (epoch + 1) / settings.epochs)
         probed = None if probe is None else _probe(network, images[:PROBED], labels[:PROBED], probe)
-        record = EpochRecord(epoch + 1, total_loss / seen, correct / seen, time.perf_counter() - started, probed)
+        seconds = time.perf_counter() - started
+        record = EpochRecord(epoch + 1, total_loss / seen, correct / seen, seconds, probed, workplace.commit)
         curve.append(record)
         _refuse_chance(curve, settings, classes)
         if perturb is not None and probed is not None:
