@@ -61,6 +61,19 @@ def add_model(
     return card
 
 
+def doubt(card: ModelCard) -> str:
+    """A sentence where the entry is right less often than every other of its data set: weights can fit a recipe that is not
+    theirs. "" where it is not."""
+    others = [other for other in registry.read_cards().values() if other.dataset == card.dataset and other.name != card.name]
+    least = min(others, key=lambda other: other.clean_accuracy, default=None)
+    if least is None or card.clean_accuracy >= least.clean_accuracy:
+        return ""
+    return (
+        f"{card.clean_accuracy:.2%} is less than any of the {len(others)} others of {card.dataset} has ({least.name}: "
+        f"{least.clean_accuracy:.2%}): are the weights those of a {card.recipe}?"
+    )
+
+
 def check(name: str, network: nn.Module, examples: Dataset) -> None:
     """Raise `ModelFaultError` for the first thing that would make every number about the network doubtful."""
     images, labels = examples.images, examples.labels

@@ -59,6 +59,8 @@ def evaluate(
     outputs that are no logits, gradients that are zero, answers that change from call to call.
     Raises `InputError` (or its `ModelFaultError`) for what cannot be evaluated.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model is a {type(model).__name__}; an nn.Module is wanted")
     try:
         check_batch(images, labels)
     except ValueError as trouble:

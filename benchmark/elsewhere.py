@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import importlib
 import json
+import pickle
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robustboard.attacks.losses import Head
 from robustboard.benchmark.datasets import cache_directory
 from robustboard.benchmark.environment import version_of
-from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
-from robustboard.benchmark.judge import first_line
+from robustboard.benchmark.errors import InputError, ModelFaultError, first_line, suggest
 from robustboard.models.architectures import build_network
 from robustboard.models.recipe import RecipeError, parse_recipe
 
 CLASSES = 10
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Under which names training scripts keep the weights beside an optimiser's."""
 
 
 def require(distribution: str, reference: str, extra: str) -> None:
@@ -68,8 +70,12 @@ class ThreeChannels(nn.Module):
 def robustbench_network(dataset: str, threat: str, name: str) -> nn.Module:
     """RobustBench's `load_model`, its checkpoints kept in the cache of this program."""
     folder = cache_directory().parent / "robustbench"
+    utils = import_robustbench()
+    known = _named_by_robustbench(utils, dataset, threat)
+    if known and name not in known:
+        raise InputError(f"robustbench has no {threat} model {name!r} of {dataset}{suggest(name, known)}")
     try:
-        network = import_robustbench().load_model(model_name=name, model_dir=str(folder), dataset=dataset, threat_model=threat)
+        network = utils.load_model(model_name=name, model_dir=str(folder), dataset=dataset, threat_model=threat)
     except Exception as trouble:
         raise ModelFaultError(
             f"robustbench could not load {dataset}/{threat}/{name} ({type(trouble).__name__}: {first_line(trouble)}); "
@@ -78,6 +84,12 @@ def robustbench_network(dataset: str, threat: str, name: str) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ModelFaultError(f"robustbench returned {type(network).__name__} for {name}; an nn.Module is wanted")
     return network
+
+
+def _named_by_robustbench(utils: ModuleType, dataset: str, threat: str) -> list[str]:
+    """The models of its zoo; none where it does not say."""
+    threats = {key.value: models for key, models in utils.all_models.items()}.get(dataset, {})
+    return list({key.value: models for key, models in threats.items()}.get(threat, {}))
 
 
 def import_robustbench() -> ModuleType:
@@ -120,13 +132,28 @@ def filled(network: nn.Module, path: Path) -> nn.Module:
     if not path.is_file():
         raise ModelFaultError(f"there is no checkpoint {path}")
     try:
-        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, OSError, TypeError, ValueError, AttributeError) as trouble:
-        raise ModelFaultError(f"checkpoint {path} does not fit {type(network).__name__}: {first_line(trouble)}") from trouble
-    except Exception as trouble:  # a damaged pickle can make the reader raise anything
+        held = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as trouble:
+        raise ModelFaultError(
+            f"checkpoint {path} holds more than tensors, or is damaged: save network.state_dict() instead of the network"
+        ) from trouble
+    except Exception as trouble:  # damaged bytes can make the reader raise anything
         raise ModelFaultError(f"checkpoint {path} does not read ({type(trouble).__name__}): {first_line(trouble)}") from trouble
+    try:
+        network.load_state_dict(_weights(held))
+    except (RuntimeError, TypeError, ValueError, AttributeError) as trouble:
+        raise ModelFaultError(f"checkpoint {path} does not fit {type(network).__name__}: {first_line(trouble)}") from trouble
     return network
+
+
+def _weights(held: Any) -> Any:
+    """The weights by name, out of the dictionary that training scripts put around them, without the `module.` of DataParallel."""
+    for key in WRAPPERS:
+        if isinstance(held, dict) and isinstance(held.get(key), dict):
+            held = held[key]
+    if isinstance(held, dict) and held and all(str(key).startswith("module.") for key in held):
+        return {str(key).removeprefix("module."): tensor for key, tensor in held.items()}
+    return held
 
 
 class HubConfig(BaseModel):
@@ -146,6 +173,7 @@ def hub_network(reference: str, dataset: str, head: Head) -> nn.Module:
     another data set and another head than the run's."""
     repository, _, revision = reference.partition("@")
     hub = importlib.import_module("huggingface_hub")
+    hub.utils.logging.set_verbosity_error()  # of every attempt that it repeats it would print the whole reason
     files = {}
     for file in ("config.json", "model.safetensors"):
         try:

@@ -18,18 +18,8 @@ from robustboard.attacks.losses import Head
 from robustboard.attacks.randomness import make_keys
 from robustboard.benchmark.candidates import pack
 from robustboard.benchmark.datasets import Dataset
-from robustboard.benchmark.errors import ModelFaultError
-from robustboard.benchmark.judge import (
-    TOLERANCE,
-    Clean,
-    CountedModel,
-    Threat,
-    Verdict,
-    first_line,
-    is_out_of_memory,
-    judge,
-    wrong_shape,
-)
+from robustboard.benchmark.errors import ModelFaultError, first_line
+from robustboard.benchmark.judge import TOLERANCE, Clean, CountedModel, Threat, Verdict, is_out_of_memory, judge, wrong_shape
 from robustboard.benchmark.memory import forget_peak, peak_of
 
 BoundAttack = Callable[..., Proposal]

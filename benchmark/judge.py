@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustboard.attacks import projections
 from robustboard.attacks.attack import Aim, Norm
 from robustboard.attacks.losses import Head, confidence, margin
-from robustboard.benchmark.errors import ModelFaultError
+from robustboard.benchmark.errors import ModelFaultError, first_line
 
 TOLERANCE = 1e-6
 BLOCK = 4
@@ -201,11 +201,6 @@ def is_out_of_memory(trouble: BaseException) -> bool:
         return True
     text = str(trouble).lower()
     return isinstance(trouble, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-
-
-def first_line(trouble: BaseException) -> str:
-    """The first 200 characters of an exception's first line."""
-    return (str(trouble).splitlines() or [""])[0][:200]
 
 
 def wrong_shape(candidates: object, images: Tensor) -> str:

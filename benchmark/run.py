@@ -132,6 +132,12 @@ def _run_model(
                 progress.note(f"{name} was finished without its candidates: attacked again to keep them")
     if not waiting:
         return 0, len(cells)
+    others = [cell.attack.name for cell in waiting if store.is_of_another_model(cell)]
+    if others:
+        progress.note(
+            f"warning: {subject.dataset}/{subject.name} has cells of other weights or other code, which are replaced "
+            f"({', '.join(others)}): another --out keeps both"
+        )
     kept = len(cells) - len(waiting)
     device = choose_device(request.device)
     with prepared(model.network, device, channels_last=subject.source == "registry") as network:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from robustboard.benchmark.candidates import are_kept, candidates_path, gathered, write_candidates
 from robustboard.benchmark.cascade import CASCADES, fooled_already
-from robustboard.benchmark.cells import Cell
+from robustboard.benchmark.cells import BuiltModel, Cell
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.evaluate import BatchRecord, ExampleRecord, lacks_candidates
 from robustboard.benchmark.records import CellResult, ProtocolBlock
@@ -70,13 +70,25 @@ def fellows(cell: Cell) -> list[CellResult]:
             other = read_cell(path)
         except InputError:
             continue
-        mine = (cell.model.weights_sha256, cell.model.subject.source, cell.model.code)
-        same_model = (other.model.weights_sha256, other.model.source, other.model.code) == mine
+        same_model = _is_of(other, cell.model)
         same_protocol = (other.protocol.name, other.environment.seed) == (cell.protocol.name, cell.protocol.seed)
         same_threat = (other.attack.norm, other.attack.eps) == (threat.norm, threat.epsilon)
         if same_model and same_protocol and same_threat and other.attack.name not in CASCADES:
             found.append(other)
     return found
+
+
+def _is_of(result: CellResult, model: BuiltModel) -> bool:
+    its = result.model
+    return (its.weights_sha256, its.source, its.code) == (model.weights_sha256, model.subject.source, model.code)
+
+
+def is_of_another_model(cell: Cell) -> bool:
+    """Whether what lies where the cell goes is a result of other weights or other code."""
+    try:
+        return not _is_of(read_cell(cell.path), cell.model)
+    except InputError:
+        return False
 
 
 def left_before(cell: Cell) -> list[BatchRecord]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from robustboard.benchmark import elsewhere
 from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
-from robustboard.benchmark.user_files import call, code_of
+from robustboard.benchmark.user_files import call, called_from, code_of
 from robustboard.models import registry
 from robustboard.models.recipe import Head
 from robustboard.models.registry import ModelCard, RegistryError
@@ -70,11 +70,12 @@ def user_subject(reference: str, dataset: str, head: Head) -> Subject:
     file, colon, function = reference.rpartition(":")
     path = Path(file)
     if not colon or not function:
-        raise InputError(f"--model {reference!r} does not read: write {FORMS}")
+        named = "; a model of the registry is named by --models" if registry.holds(reference) else ""
+        raise InputError(f"--model {reference!r} does not read: write {FORMS}{named}")
     if not path.is_file():
         raise InputError(f"--model {reference!r}: there is no file {file!r}")
     return Subject(
-        name=f"{path.stem}.{function}",
+        name=f"{called_from(path)}.{function}",
         dataset=dataset,
         source=f"{path.name}:{function} (sha256 {registry.file_sha256(path)})",
         head=head,
@@ -105,7 +106,8 @@ def _from_torchvision(reference: str, rest: str, dataset: str, head: Head) -> Su
     if not Path(file).is_file():
         raise InputError(f"--model {reference!r}: there is no checkpoint {file!r}")
     source = f"torchvision:{name}@{Path(file).name} (sha256 {registry.file_sha256(Path(file))})"
-    return Subject(f"torchvision.{name}.{Path(file).stem}", dataset, source, head, partial(elsewhere.torchvision_network, rest))
+    build = partial(elsewhere.torchvision_network, rest)
+    return Subject(f"torchvision.{name}.{called_from(Path(file))}", dataset, source, head, build)
 
 
 def _from_hub(reference: str, rest: str, dataset: str, head: Head) -> Subject:

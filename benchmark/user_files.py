@@ -11,8 +11,7 @@ from types import ModuleType
 
 from torch import nn
 
-from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
-from robustboard.benchmark.judge import first_line
+from robustboard.benchmark.errors import InputError, ModelFaultError, first_line, suggest
 
 _user_modules: dict[str, str] = {}
 """Modules that came from folders of users' files -> the folder."""
@@ -20,6 +19,22 @@ _user_modules: dict[str, str] = {}
 
 def call(path: Path, function: str) -> nn.Module:
     """Run the user's file as a module of its own and call her function. What either imports from her folder is hers."""
+    try:
+        return _called(path, function)
+    except ModelFaultError as trouble:
+        if "torchvision::nms" not in str(trouble):
+            raise
+        importlib.import_module("robustboard.torchvision_compatibility")
+        return _called(path, function)
+
+
+def called_from(path: Path) -> str:
+    """What tells her file from one of the same name elsewhere: "exp1.model" for exp1/model.py, "model" in the working folder."""
+    folder = path.resolve().parent
+    return path.stem if folder == Path.cwd() else f"{folder.name}.{path.stem}"
+
+
+def _called(path: Path, function: str) -> nn.Module:
     folder = _make_room(path)
     before = set(sys.modules)
     try:

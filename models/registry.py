@@ -73,6 +73,11 @@ def read_cards(home: Path = HOME) -> dict[str, ModelCard]:
     return {card.name: card for card in sorted(cards, key=lambda card: card.name)}
 
 
+def holds(name: str, home: Path = HOME) -> bool:
+    """Whether there is an entry of this name, "mnist/relu", whatever stands in it."""
+    return (home / "registry" / f"{name.replace('/', '-')}.toml").is_file()
+
+
 def select_cards(patterns: Sequence[str], home: Path = HOME) -> list[ModelCard]:
     """The entries whose name, or whose name within its data set, matches one of the globs; each once, in order."""
     cards = read_cards(home).values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -70,6 +71,20 @@ def test_an_entry_written_by_hand_is_attacked_like_any_other(tmp_path: Path) -> 
     found = evaluate(network, test.images[:20], test.labels[:20], ["bim"], device="cpu")["bim"]
     theirs = evaluate(load_model("digits/relu"), test.images[:20], test.labels[:20], ["bim"], device="cpu")["bim"]
     assert found.per_example.fooled == theirs.per_example.fooled
+
+
+def test_weights_of_another_recipe_that_fit_are_doubted(command: Command, tmp_path: Path) -> None:
+    """Maxout's pieces have the same weights whether ReLU or the logarithm follows."""
+    donor = read_cards()["digits/relog-maxout_4-sigmoid_out"]
+    assert adding.doubt(donor) == "" or donor.clean_accuracy == min(
+        card.clean_accuracy for card in read_cards().values() if card.dataset == "digits"
+    )
+    answer = command("add", "digits/relu-maxout_4", "--from", HOME / "checkpoints" / donor.checkpoint, "--out", tmp_path)
+    assert answer.code == 0, answer.err
+    card = read_cards(tmp_path)["digits/relu-maxout_4"]
+    assert card.clean_accuracy < donor.clean_accuracy
+    assert re.search(r"warning: \d+\.\d\d% is less than any of the \d+ others of digits has", answer.err)
+    assert "are the weights those of a relu-maxout_4?" in answer.err
 
 
 def test_a_file_of_another_hash_is_refused(command: Command, weights: Path, tmp_path: Path) -> None:

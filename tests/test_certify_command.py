@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Command
+from conftest import Command, put
 from robustboard.benchmark import protocols
 from robustboard.benchmark.certify import methods, record, run
 from robustboard.benchmark.certify.methods import ExampleAnswer
@@ -120,21 +120,20 @@ def test_a_killed_call_goes_on_where_it_stopped(command: Command, tmp_path: Path
 
 
 def test_an_own_linear_model_is_decided_by_its_bounds(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
-    code, said, _ = command("certify", f"{tmp_path / 'own.py'}:linear", "--dataset", "digits", *SMALL, "--out", tmp_path)
+    own = put(tmp_path / "mine" / "own.py", OWN)
+    code, said, _ = command("certify", f"{own}:linear", "--dataset", "digits", *SMALL, "--out", tmp_path)
     assert code == 0
-    assert "digits/own.linear: robust accuracy ≥" in said
-    result = certificate(tmp_path, "own.linear")
+    assert "digits/mine.own.linear: robust accuracy ≥" in said
+    result = certificate(tmp_path, "mine.own.linear")
     assert set(result.per_example.means) <= {"clean", "crown"}
 
 
 def test_an_exact_answer_lies_beside_the_bounds(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
-    reference = f"{tmp_path / 'own.py'}:linear"
+    reference = f"{put(tmp_path / 'mine' / 'own.py', OWN)}:linear"
     for method in ("crown", "exact"):
         code, said, _ = command("certify", reference, "--dataset", "digits", "--method", method, *SMALL, "--out", tmp_path)
         assert code == 0
-    exact, crown = (certificate(tmp_path, "own.linear", method) for method in ("exact", "crown"))  # type: ignore[arg-type]
+    exact, crown = (certificate(tmp_path, "mine.own.linear", method) for method in ("exact", "crown"))  # type: ignore[arg-type]
     assert exact.is_exact
     assert "robust accuracy = " in said
     # For a linear model the bounds are exact.

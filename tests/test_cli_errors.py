@@ -56,7 +56,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
-    return put(tmp_path / "net.py", NETWORK)
+    return put(tmp_path / "own" / "net.py", NETWORK)
 
 
 def refused(answer: Answer, *words: str) -> None:
@@ -208,7 +208,7 @@ def test_a_faulty_model_among_others_is_a_row_with_its_reason(command: Command, 
     assert answer.code == 0
     assert "not run: digits/net.raising: the model raised ZeroDivisionError" in answer.err
     assert "not run: net.raising: the model raised ZeroDivisionError" in answer.out
-    assert "not run: net.raising" in (out / "standard@4" / "tables.md").read_text(encoding="utf-8")
+    assert "not run: own.net.raising" in (out / "standard@4" / "tables.md").read_text(encoding="utf-8")
     assert "relu" in answer.out
 
 
@@ -217,7 +217,7 @@ def test_probabilities_are_warned_about_and_marked(command: Command, out: Path, 
     assert answer.code == 0
     assert "warning: digits/net.probabilities returns probabilities, not logits" in answer.err
     assert "outputs are probabilities, which can hide gradients" in answer.out
-    assert read_cell(out / "standard@4" / "digits" / "net.probabilities" / "fgsm.json").model.output == "probabilities"
+    assert read_cell(out / "standard@4" / "digits" / "own.net.probabilities" / "fgsm.json").model.output == "probabilities"
 
 
 def test_an_out_that_cannot_be_written_is_refused(command: Command, tmp_path: Path) -> None:
@@ -330,8 +330,13 @@ def test_two_models_of_one_name_do_not_overwrite_each_other(command: Command, ou
         put(tmp_path / folder / "net.py", NETWORK.replace("seed(0)", f"seed({seed})")) for folder, seed in (("a", 1), ("b", 2))
     ]
     answer = small_run(command, out, *(word for path in paths for word in ("--model", f"{path}:build")))
-    # Either the clash is refused, or both models have a cell of their own.
-    if answer.code != 2:
-        assert len(list((out / "standard@4").rglob("fgsm.json"))) == 2
-    else:
-        refused(answer, "net.build")
+    assert answer.code == 0, answer.err
+    assert len(list((out / "standard@4").rglob("fgsm.json"))) == 2
+
+
+def test_cells_of_other_weights_are_replaced_and_the_run_says_so(command: Command, out: Path, tmp_path: Path) -> None:
+    path = put(tmp_path / "a" / "net.py", NETWORK)
+    assert "are replaced" not in small_run(command, out, "--model", f"{path}:build").err
+    put(path, NETWORK.replace("seed(0)", "seed(1)"))
+    answer = small_run(command, out, "--model", f"{path}:build")
+    assert "warning: digits/a.net.build has cells of other weights or other code, which are replaced (fgsm)" in answer.err

@@ -35,7 +35,7 @@ def compared(a: str, b: str, results: Path = Path("unused"), *attacks: str) -> d
 
 def shown(a: str, b: str, results: Path) -> str:
     sides = read_sides(a, b, results)
-    return render(a, b, sides, compare_sides(sides))
+    return render(a, b, sides, compare_sides(sides), results)
 
 
 def accuracies(found: Comparison) -> tuple[int, float, float]:

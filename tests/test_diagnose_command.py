@@ -76,14 +76,14 @@ def test_a_model_of_ones_own_that_hides_its_gradients_is_found_out(command: Comm
     code, said, _ = command("diagnose", *words, "--json")
     assert code == 0
     (told,) = json.loads(said)
-    found = diagnosis(tmp_path, "own.quantised")
+    found = diagnosis(tmp_path, "mine.own.quantised")
     assert told == record.as_json(found)
     assert found.model.source.startswith("own.py:quantised (sha256 ")
     flagged = {number for number, verdict in verdicts(found).items() if verdict == "fail"}
     assert {1, 7, 10, 13, 16, 20} <= flagged
     # The same network without the quantisation is what stands behind it.
     assert command("diagnose", f"{own}:plain", *words[2:])[0] == 0
-    assert diagnosis(tmp_path, "own.plain").flags == []
+    assert diagnosis(tmp_path, "mine.own.plain").flags == []
 
 
 def test_a_run_and_a_diagnosis_stand_in_one_row(command: Command, tmp_path: Path, own: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_run_and_a_diagnosis_stand_in_one_row(command: Command, tmp_path: Path
     attacks = ("--attacks", "fgsm,bim,square", "--device", "cpu")
     assert command("run", *model, *attacks)[0] == 0
     assert command("diagnose", *model)[0] == 0
-    found = diagnosis(tmp_path, "own.quantised")
+    found = diagnosis(tmp_path, "mine.own.quantised")
     cells, troubles = read_folder(tmp_path)
     assert troubles == []
     assert found.cells == {cell.attack.name: cell.identity for cell in cells}
@@ -101,7 +101,7 @@ def test_a_run_and_a_diagnosis_stand_in_one_row(command: Command, tmp_path: Path
     assert not fallen & set(found.findings[9].examples)
     code, said, _ = command("report", tmp_path / FOLDER)
     assert code == 0
-    assert f"▲ own.quantised: check 7: {found.findings[6].reason}." in said
+    assert f"▲ mine.own.quantised: check 7: {found.findings[6].reason}." in said
     assert "black-box fools" in said
 
 
@@ -184,5 +184,5 @@ def test_of_several_models_those_that_can_are_diagnosed(command: Command, tmp_pa
     assert "the model raised RuntimeError" in err
     code, said, err = command("diagnose", "digits/relu", *words)
     assert code == 0
-    assert "not diagnosed: digits/own.broken: the model raised RuntimeError" in err
+    assert "not diagnosed: digits/mine.own.broken: the model raised RuntimeError" in err
     assert said.count("checks detected no failure") == 1

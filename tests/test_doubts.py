@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import robustboard
-from conftest import Command
+from conftest import Command, put
 from handmade import diagnosed, make_cell, make_manifest
 from robustboard.benchmark.adversarials import FILE
 from robustboard.benchmark.datasets import load_dataset
@@ -54,15 +54,13 @@ class Around(nn.Module):
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    path = tmp_path / "own.py"
-    path.write_text(OWN)
-    return path
+    return put(tmp_path / "mine" / "own.py", OWN)
 
 
 def test_a_model_that_hides_its_gradients_is_marked_by_the_run_itself(command: Command, tmp_path: Path, own: Path) -> None:
     code, said, _ = command("run", *SMALL, "--model", f"{own}:quantised", "--out", tmp_path)
     assert code == 0
-    assert "own.quantised ▲" in said
+    assert "mine.own.quantised ▲" in said
     assert "check 1: input gradients that are all zero" in said
 
 

@@ -12,14 +12,14 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 import robustboard.torchvision_compatibility
 from conftest import ROOT, Command, guide_example, put
@@ -71,8 +71,35 @@ def test_a_pickled_checkpoint_may_hold_tensors_only(checkpoint: Path, tmp_path: 
     network = user_subject(f"torchvision:{NETWORK}@{tmp_path / 'plain.pth'}", "digits", "softmax").build()
     assert network.eval()(torch.rand(2, 1, 8, 8)).shape == (2, 10)
     (tmp_path / "evil.pth").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(ModelFaultError, match="does not read"):
+    with pytest.raises(ModelFaultError, match=r"holds more than tensors, or is damaged: save network\.state_dict\(\)"):
         user_subject(f"torchvision:{NETWORK}@{tmp_path / 'evil.pth'}", "digits", "softmax").build()
+    (tmp_path / "cut.safetensors").write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ModelFaultError, match=r"cut\.safetensors does not read"):
+        user_subject(f"torchvision:{NETWORK}@{tmp_path / 'cut.safetensors'}", "digits", "softmax").build()
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda weights: {"epoch": 3, "state_dict": weights},
+        lambda weights: {"model": {f"module.{key}": tensor for key, tensor in weights.items()}, "optimizer": {}},
+        lambda weights: {f"module.{key}": tensor for key, tensor in weights.items()},
+    ],
+    ids=["beside an epoch", "beside an optimiser, by DataParallel", "by DataParallel"],
+)
+def test_what_training_scripts_put_around_weights_is_taken_off(
+    wrapped: Callable[[dict[str, Tensor]], dict[str, object]], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    trained, empty = nn.Linear(4, 3), nn.Linear(4, 3)
+    torch.save(wrapped(trained.state_dict()), tmp_path / "wrapped.pth")
+    assert torch.equal(elsewhere.filled(empty, tmp_path / "wrapped.pth").weight, trained.weight)
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
+    torch.save(nn.Linear(4, 5).state_dict(), tmp_path / "five.pth")
+    with pytest.raises(ModelFaultError, match=r"does not fit Linear: Error.*: size mismatch for weight: .*\[5, 4\]"):
+        elsewhere.filled(nn.Linear(4, 3), tmp_path / "five.pth")
 
 
 def test_what_torchvision_does_not_have_or_does_not_fit_is_said(checkpoint: Path, tmp_path: Path) -> None:
@@ -126,8 +153,16 @@ def test_a_robustbench_model_is_built_by_robustbench_from_its_checkpoint(theirs:
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(subject.build().eval()(images), theirs(images))
-    with pytest.raises(ModelFaultError, match=r"could not load cifar10/Linf/Nobody2020Nothing .* put the file into"):
-        user_subject("robustbench:cifar10/Linf/Nobody2020Nothing", "cifar10", "softmax").build()
+    with pytest.raises(InputError, match=r"no Linf model 'Standrad' of cifar10, did you mean 'Standard'\?"):
+        user_subject("robustbench:cifar10/Linf/Standrad", "cifar10", "softmax").build()
+
+
+@needs_robustbench
+def test_a_checkpoint_that_robustbench_cannot_download_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "cache_directory", lambda: tmp_path / "data")
+    monkeypatch.setattr("socket.socket.connect", lambda *rest: (_ for _ in ()).throw(OSError("no network")))
+    with pytest.raises(ModelFaultError, match=r"could not load cifar10/Linf/Wong2020Fast .* put the file into"):
+        user_subject("robustbench:cifar10/Linf/Wong2020Fast", "cifar10", "softmax").build()
 
 
 @needs_robustbench

@@ -187,6 +187,11 @@ def test_a_registry_network_brings_its_own_head() -> None:
         robustboard.evaluate(network, data.images, data.labels, ["bim"], head="logistic", device="cpu")  # type: ignore[arg-type]
 
 
+def test_a_function_is_no_model() -> None:
+    with pytest.raises(InputError, match=r"the model is a function; an nn\.Module is wanted"):
+        robustboard.evaluate(lambda images: images, torch.rand(2, 1, 8, 8), torch.zeros(2, dtype=torch.long), ["bim"])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

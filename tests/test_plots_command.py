@@ -47,7 +47,7 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    return put(tmp_path / "own.py", MODEL)
+    return put(tmp_path / "mine" / "own.py", MODEL)
 
 
 def test_every_kind_is_listed(command: Command) -> None:
@@ -103,7 +103,7 @@ def test_models_of_ones_own_need_no_results(command: Command, own: Path, tmp_pat
     for kind, words in (("filters", ()), ("confusion", ("--attack", "fgsm"))):
         answer = command("plot", kind, f"{own}:build", *more, *words, "--out", tmp_path / "out", "--format", "svg")
         assert (answer.code, answer.err) == (0, "")
-        assert (tmp_path / "out" / "digits" / "own.build" / f"{kind}.svg").is_file()
+        assert (tmp_path / "out" / "digits" / "mine.own.build" / f"{kind}.svg").is_file()
     answer = command("plot", "transfer", f"{own}:build", f"{own}:other", *more, "--out", tmp_path / "out", "--format", "svg")
     assert (answer.code, answer.err) == (0, "")
     assert "within families" in (tmp_path / "out" / "digits" / "transfer.svg").read_text(encoding="utf-8")

@@ -45,9 +45,10 @@ def test_a_terminal_table_keeps_to_the_width_and_loses_no_column(width: int, mon
     assert [shown.count(name) for name in ["fgsm", "bim", "spsa", "max_"]] == [1, 1, 1, 2]
 
 
-def test_a_terminals_legend_stands_once_below_all_boards() -> None:
+@pytest.mark.parametrize("style", ["terminal", "markdown"])
+def test_the_legend_stands_once_below_all_boards(style: str) -> None:
     cells = [make_cell(attack=attack, dataset=name) for name in ("digits", "mnist") for attack in ("cw", "ddn")]
-    text = " ".join(render(make_boards(cells, []), "terminal").split())
+    text = " ".join(render(make_boards(cells, []), style).replace("**", "").split())
     for legend in (tables.ROBUST.replace("**", ""), tables.RANKED, tables.MARKED):
         assert text.count(legend.strip()) == 1
         assert text.index(legend.strip()) > text.index("MNIST"), "below the last table"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from conftest import ROOT, put
 from robustboard.benchmark.subjects import user_subject
@@ -51,7 +52,7 @@ def test_a_users_own_package_named_models_is_the_one_found(tmp_path: Path, on_pa
         timeout=120,
     )
     assert answer.returncode == 0, answer.stderr
-    assert (tmp_path / "out" / "standard@4" / "digits" / "mine.build" / "fgsm.json").is_file()
+    assert (tmp_path / "out" / "standard@4" / "digits" / f"{tmp_path.name}.mine.build" / "fgsm.json").is_file()
 
 
 LATE_FILE = "def build():\n    from models import make\n    return make()\n"
@@ -80,6 +81,31 @@ def test_the_code_of_a_users_file_is_that_of_what_it_imports(tmp_path: Path, tex
     assert first == hashlib.sha256(package.read_bytes()).hexdigest()
     put(package, OWN_PACKAGE + "# another forward\n")
     assert code_of(own) != first
+
+
+@pytest.mark.usefixtures("tidy")
+def test_files_of_one_name_in_two_folders_are_two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = [put(tmp_path / name / "model.py", OWN_FILE) for name in ("first", "second")]
+    assert [user_subject(f"{path}:build", "digits", "softmax").name for path in own] == [
+        "first.model.build",
+        "second.model.build",
+    ]
+    monkeypatch.chdir(tmp_path / "first")
+    assert user_subject("model.py:build", "digits", "softmax").name == "model.build"
+
+
+@pytest.mark.usefixtures("tidy")
+def test_a_users_file_may_import_a_torchvision_that_lacks_its_operators(tmp_path: Path) -> None:
+    # What the package index's torchvision says beside a CPU build of torch, once, as it would without the declared operators.
+    text = (
+        "from torch import nn\nimport sys\n"
+        "if 'robustboard.torchvision_compatibility' not in sys.modules or not hasattr(sys, 'asked_before'):\n"
+        "    sys.asked_before = True\n"
+        "    raise RuntimeError('operator torchvision::nms does not exist')\n"
+        "import torchvision\n"
+        "def build():\n    return nn.Flatten()\n"
+    )
+    assert isinstance(call(put(tmp_path / "mine.py", text), "build"), nn.Flatten)
 
 
 @pytest.mark.usefixtures("tidy")

@@ -19,8 +19,8 @@ from robustboard.benchmark.canaries.contender import contender
 from robustboard.benchmark.canaries.grades import Grade, card_version
 from robustboard.benchmark.canaries.models import Around
 from robustboard.benchmark.canaries.problems import MANY_BAR, Problem, binary_problem, far_problem, linear_problem
-from robustboard.benchmark.errors import InputError, suggest
-from robustboard.benchmark.judge import first_line, is_out_of_memory
+from robustboard.benchmark.errors import InputError, first_line, suggest
+from robustboard.benchmark.judge import is_out_of_memory
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from robustboard.benchmark.certify.layers import (
     flattening,
     scaling,
 )
-from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.judge import first_line
+from robustboard.benchmark.errors import InputError, first_line
 from robustboard.models.convolution import ImageConv2d
 from robustboard.models.pooling import MaxPool2x2
 

@@ -53,12 +53,13 @@ def compare_command(
     """
     if points is not None and not 0 <= points <= 100:
         raise InputError(f"--fail-if-worse takes 0 to 100 percentage points, got {points:g}")
-    found = sides.read_sides(a, b, results or leaderboards() / "results" / "standard", words(attacks))
+    folder = results or leaderboards() / "results" / "standard"
+    found = sides.read_sides(a, b, folder, words(attacks))
     comparisons = differences.compare_sides(found)
     if as_json:
         print(json.dumps(page.as_json(a, b, found, comparisons), indent=1, allow_nan=False))
     else:
-        print(page.render(a, b, found, comparisons), end="")
+        print(page.render(a, b, found, comparisons, folder), end="")
     worse = gate.worse_cells(comparisons, points, by) if points is not None else []
     if worse:
         print(for_terminal(f"worse: B is more than {points:g} points below A in {', '.join(worse)}"), file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from robustboard.benchmark.adding import add_model
+from robustboard.benchmark.adding import add_model, doubt
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.options import checked_device
 from robustboard.benchmark.training import train_model
@@ -19,7 +19,7 @@ from robustboard.models import plan, registry
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with the training data; the only place looked at.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--seed", type=int, help="Another seed than the entry's; wants --out.")
-@click.option("--epochs", type=int, help="Another number of epochs than the entry's, which then wants --out.")
+@click.option("--epochs", type=int, help="Another number of epochs; where there is an entry, wants --out.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -82,3 +82,5 @@ def add_command(
     home = out or registry.HOME
     card = add_model(name, checkpoint, data=data, home=home, tags=tags, sha256=sha256)
     print(f"{card.name}: clean accuracy {card.clean_accuracy:.2%} on the full test set; written to {home}")
+    if doubted := doubt(card):
+        print(f"warning: {doubted}", file=sys.stderr)

@@ -16,7 +16,8 @@ from robustboard.attacks.losses import margin
 from robustboard.benchmark.canaries.contender import contender
 from robustboard.benchmark.diagnose.examination import Examination
 from robustboard.benchmark.diagnose.observation import Observation
-from robustboard.benchmark.judge import ask, first_line, is_out_of_memory
+from robustboard.benchmark.errors import first_line
+from robustboard.benchmark.judge import ask, is_out_of_memory
 
 FEW = 16
 """Examples that a look at the model alone takes."""

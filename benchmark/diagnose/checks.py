@@ -11,8 +11,8 @@ from robustboard.benchmark.diagnose import behaviour, candidates, contradictions
 from robustboard.benchmark.diagnose.examination import Examination
 from robustboard.benchmark.diagnose.observation import Observation, not_applicable
 from robustboard.benchmark.diagnose.record import Figure, Finding
-from robustboard.benchmark.errors import ModelFaultError
-from robustboard.benchmark.judge import first_line, is_out_of_memory
+from robustboard.benchmark.errors import ModelFaultError, first_line
+from robustboard.benchmark.judge import is_out_of_memory
 
 VERSION = 3
 """Raised whenever a check would answer otherwise about the same model and cells."""

@@ -114,7 +114,8 @@ def noise(examination: Examination) -> Observation:
     lead = -examination.margins(examination.images[survivors], survivors)
     rows = survivors[lead.argsort(stable=True)[:NOISE_EXAMPLES]]
     hit = examination.positions(rows[_fooled_by_noise(examination, rows)])
-    reason = f"random noise within ε fools {len(hit)} of {len(rows)} survivors{named(hit)}"
+    which = "survivors" if len(rows) == len(survivors) else "survivors nearest to their boundary"
+    reason = f"random noise within ε fools {len(hit)} of {len(rows)} {which}{named(hit)}"
     figures = {"survivors": len(survivors), "looked at": len(rows), "draws an example": NOISE_DRAWS}
     return Observation(counted(len(hit), len(rows)), reason, figures, hit)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from robustboard.attacks.attack import logits_and_gradient
 from robustboard.attacks.losses import margin
 from robustboard.attacks.randomness import make_keys, normal
-from robustboard.benchmark.errors import ModelFaultError
-from robustboard.benchmark.judge import ask, first_line
+from robustboard.benchmark.errors import ModelFaultError, first_line
+from robustboard.benchmark.judge import ask
 from robustboard.benchmark.plots.bench import Sitter, sitting
 from robustboard.benchmark.plots.images import ROW_HEIGHT, first_of_each_class, largest_of, scaled, show_row
 from robustboard.benchmark.plots.picture import About, Picture, sheet

@@ -45,7 +45,7 @@ INTRODUCTION = """# The ablation
 
 The networks of the logs' ablations, part by part, beside the plain network of their data set, under one schedule of training
 and, by narrower layers, with at most a quarter more parameters and multiply-adds. Robust accuracy in % with Wilson's 95 %
-interval, each an upper bound, and beside it the clean accuracy over the same examples; *missing* has no result here. The median
+interval, each an upper bound, and beside it the clean accuracy over the same examples. The median
 is over the examples right clean. ▲ or △ behind a name: the marks below the [table of `standard`](README.md) say why. Each line is
 one run of training; [how far seeds lie apart](claims.md#6-does-the-seed-of-the-initialisation-matter) is
 measured for two recipes. The logs gave no clean accuracy for MNIST, and for CIFAR-10 that of networks of fifteen million

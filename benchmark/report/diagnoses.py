@@ -68,7 +68,8 @@ def _difference(diagnosis: Diagnosis, cells: Mapping[str, CellResult]) -> str:
     """What keeps a diagnosis from standing beside the cells, "" if nothing."""
     cell = max(cells.values(), key=lambda cell: cell.outcome.n)
     if diagnosis.model.weights_sha256 != cell.model.weights_sha256:
-        return "is of other weights"
+        drawn = cell.model.source != "registry"
+        return "is of other weights" + (" (a model that draws its own at every start needs a seed)" if drawn else "")
     if (diagnosis.model.source, diagnosis.model.code) != (cell.model.source, cell.model.code):
         return "is of other code"
     if diagnosis.protocol.version != cell.protocol.version:

@@ -13,12 +13,12 @@ from robustboard.benchmark.report.sheet import Grid, Sheet
 
 
 def markdown(sheet: Sheet) -> str:
-    """A sheet as Markdown."""
+    """A sheet as Markdown, without its legends."""
     lines = [f"## {for_markdown(sheet.heading)}", "", *_paragraph(sheet.budgets)]
     if sheet.table is not None:
-        lines += [_pipes(sheet.table), "", sheet.legend, ""]
+        lines += [_pipes(sheet.table), ""]
     if sheet.optimality is not None:
-        lines += [_pipes(sheet.optimality), "", sheet.optimality_legend, ""]
+        lines += [_pipes(sheet.optimality), ""]
     lines += [f"- {for_markdown(bullet)}" for bullet in sheet.bullets]
     return "\n".join(lines).rstrip()
 

@@ -76,15 +76,16 @@ def render(
 ) -> str:
     """All boards as text; `style` is "terminal", "markdown" or "latex". `grades` of the implementations that ran are each
     table's last row; the distances of `known` cells are among those that optimality is told against; only the models that a
-    glob of `shown` names have rows. In the terminal the legend stands once, below all boards."""
+    glob of `shown` names have rows. The legend stands once, below all boards; in LaTeX below each, since tables are taken out."""
     sheets = [sheet(board, grades, known, shown) for board in boards]
     if style == "latex":
         return latex.document(sheets)
+    told = [*_legend(boards, grades), *([OPTIMALITY] if any(one.optimality for one in sheets) else [])]
     if style == "markdown":
-        return "\n\n".join(styles.markdown(one) for one in sheets) + "\n"
-    legends = [_legend(boards, grades), OPTIMALITY if any(one.optimality for one in sheets) else ""]
-    told = [styles.paragraph(legend, "terminal") for legend in legends if legend]
-    return "\n\n".join([*(styles.terminal(one) for one in sheets), *told]) + "\n"
+        legend = ["What the columns and signs say:", "\n".join(f"- {sentence}" for sentence in told)]
+        return "\n\n".join([*(styles.markdown(one) for one in sheets), *(legend if told else [])]) + "\n"
+    legend = ["\n".join(styles.paragraph(sentence, "terminal") for sentence in told)]
+    return "\n\n".join([*(styles.terminal(one) for one in sheets), *(legend if told else [])]) + "\n"
 
 
 def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult] = (), shown: Sequence[str] = ("*",)) -> Sheet:
@@ -105,19 +106,19 @@ def sheet(board: Board, grades: Sequence[Grade] = (), known: Sequence[CellResult
         heading=heading(board),
         budgets=extent(board),
         table=Grid(tuple(column.header for column in columns(board)), tuple(map(tuple, rows))) if rows else None,
-        legend=_legend([board], grades),
+        legend=" ".join(_legend([board], grades)),
         optimality=optimality,
         optimality_legend=OPTIMALITY if optimality else "",
         bullets=(*bullets, *(f"Data: {note}." for note in board.notes)),
     )
 
 
-def _legend(boards: Sequence[Board], grades: Sequence[Grade]) -> str:
-    """What the columns and signs of the boards mean, "" where none of them has a row."""
+def _legend(boards: Sequence[Board], grades: Sequence[Grade]) -> list[str]:
+    """What the columns and signs of the boards mean, nothing where none of them has a row."""
     shown = [board for board in boards if board.rows]
     certified, graded = any(map(_has_certificates, shown)), any(_graded(board, grades) for board in shown)
     told = (ROBUST, WORST, MEDIAN, FAILURE, SECONDS, RANKED, CERTIFIED * certified, GRADED * graded, MARKED)
-    return "".join(told) if shown else ""
+    return [sentence.strip() for sentence in told if sentence] if shown else []
 
 
 def heading(board: Board) -> str:

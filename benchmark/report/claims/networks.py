@@ -55,7 +55,8 @@ def fgsm_is_withstood(rows: Rows) -> Answer:
     kept = "the worst cases are not here"
     if most is not None and (found := most.worst_case("linf")):
         kept = (
-            f"in the worst case none of the {len(left)} networks run keeps more than {100 * found.accuracy:.1f} % ({named(most)})"
+            f"in the worst case none of the ablation's {len(left)} networks keeps more than "
+            f"{100 * found.accuracy:.1f} % ({named(most)})"
         )
     return Answer(f"{said}; {kept}.", ["model", "fgsm", "bim", "worst L∞"], figures)
 
@@ -76,11 +77,12 @@ def carlini_wagner_fools_half(rows: Rows) -> Answer:
     headers = ["least fooled", "of those right clean", "fooled at any distance, %", "median L2", within, "worst L2"]
     row, _, (found, right) = least[0]
     told = (
-        f"of {len(run)} networks the least fooled, {named(row)}, is fooled on {found} of the {right} examples that it has right"
+        f"of the ablation's {len(run)} networks the least fooled, {named(row)}, is fooled on {found} of the {right} "
+        "examples that it has right"
     )
     if wilson(found, right)[0] <= 0.58:
         return Answer(f"It stands: {told}.", headers, figures)
-    weights = "That half of them stood points to the logs' attack, though their own weights cannot be tried."
+    weights = "The half that the logs saw stand had met a weak attack, it seems; their own weights cannot be tried."
     return Answer(f"False: {told}. {weights}", headers, figures)
 
 

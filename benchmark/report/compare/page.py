@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
@@ -28,9 +29,11 @@ LENGTHS = (
 )
 
 
-def render(a: str, b: str, sides: Sides, comparisons: Sequence[Comparison]) -> str:
-    """The tables, which examples flipped, what else changed, and what was left out or is marked."""
-    blocks = [f"A: {for_terminal(a)}\nB: {for_terminal(b)}", _accuracies(comparisons), paragraph(ACCURACIES, "terminal")]
+def render(a: str, b: str, sides: Sides, comparisons: Sequence[Comparison], folder: Path) -> str:
+    """The tables, which examples flipped, what else changed, and what was left out or is marked. `folder` is where the cells of
+    models come from."""
+    place = "" if sides.kind == "folders" else f"\nfrom {for_terminal(str(folder))}"
+    blocks = [f"A: {for_terminal(a)}\nB: {for_terminal(b)}{place}", _accuracies(comparisons), paragraph(ACCURACIES, "terminal")]
     if any(each.lengths for each in comparisons):
         blocks += [_lengths(comparisons), paragraph(LENGTHS, "terminal")]
     blocks += [_section("Flips", [line for each in comparisons for line in _flips(each)])]
