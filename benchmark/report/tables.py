@@ -34,7 +34,7 @@ ROBUST = (
 )
 WORST = (
     "Worst case: per example over the attacks of that norm, which jsma (L0) is not among, and the stronger ones that a "
-    "worst_case cell sent at the survivors; rows are sorted by worst L∞, those last whose mark puts it in doubt. "
+    "worst_case cell sent at the survivors. Rows are sorted by worst L∞; one whose mark puts that number in doubt stands last. "
 )
 MEDIAN = "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. "
 FAILURE = "max_confidence failure: the share of examples that end wrong with a confidence above ½, high is bad. "
@@ -46,8 +46,8 @@ RANKED = (
     "models marked ▲ are not tested and stand last. "
 )
 CERTIFIED = (
-    "certified L∞: the share proved robust against every attack within ε, a lower bound; with = it is the robust accuracy, and "
-    "of two numbers that lies between them. "
+    "certified L∞: the share proved robust against every attack within ε, a lower bound; with = it is the robust accuracy, "
+    "and where two numbers stand the robust accuracy lies between them. "
 )
 OPTIMALITY = (
     "Optimality: 1 − (A − A*) / (c·ε₀ − A*), A the mean of min(distance, ε₀), A* that of the best of everything run, c the "
