@@ -127,7 +127,8 @@ def run_command(
     published = publish([request.folder], "terminal", request.folder / "tables.md")
     say_left_alone(published.troubles)
     print(published.text)
-    print(f"{summary.evaluated} cells finished, {summary.reused} kept as they were; results in {request.folder}")
+    finished = "1 cell" if summary.evaluated == 1 else f"{summary.evaluated} cells"
+    print(f"{finished} finished, {summary.reused} kept as they were; results in {request.folder}")
 
 
 def _diagnose_what_ran(request: Request, summary: Summary) -> None:
