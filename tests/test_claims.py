@@ -63,13 +63,13 @@ def test_fgsm_is_measured_against_the_logs_numbers(plain: int, best: int, said: 
     assert verdict.endswith("the worst cases are not here."), "a cell without its cascade says little of it"
     found += [fixed(name, "worst_case", n) for name, n in bim.items()]
     (verdict, *_) = answers(board(*found))
-    most = "in the worst case none of the 3 networks run keeps more than 5.0 % (relu)"
+    most = "in the worst case none of the ablation's 3 networks keeps more than 5.0 % (relu)"
     assert verdict.startswith(said)
     assert most in verdict, "not what is left of the best under FGSM"
 
 
 def test_an_attack_that_finds_everything_refutes_the_half() -> None:
-    told = "of 1 networks the least fooled, relog, is fooled on"
+    told = "of the ablation's 1 networks the least fooled, relog, is fooled on"
     cell = shortest("relog", [1.0] * N)
     assert answers(board(cell))[1].startswith(f"False: {told} 40 of the 40 examples that it has right")
     clean = replace(cell.per_example, correct_clean=[0] * 4 + [1] * 36)

@@ -206,7 +206,7 @@ def test_a_model_needs_one_data_set(command: Command, out: Path, network: Path) 
 def test_a_faulty_model_among_others_is_a_row_with_its_reason(command: Command, out: Path, network: Path) -> None:
     answer = small_run(command, out, "--models", "digits/relu", "--model", f"{network}:raising")
     assert answer.code == 0
-    assert "not run: digits/net.raising: the model raised ZeroDivisionError" in answer.err
+    assert "not run: digits/own.net.raising: the model raised ZeroDivisionError" in answer.err
     assert "not run: net.raising: the model raised ZeroDivisionError" in answer.out
     assert "not run: own.net.raising" in (out / "standard@4" / "tables.md").read_text(encoding="utf-8")
     assert "relu" in answer.out
@@ -215,7 +215,7 @@ def test_a_faulty_model_among_others_is_a_row_with_its_reason(command: Command, 
 def test_probabilities_are_warned_about_and_marked(command: Command, out: Path, network: Path) -> None:
     answer = small_run(command, out, "--model", f"{network}:probabilities")
     assert answer.code == 0
-    assert "warning: digits/net.probabilities returns probabilities, not logits" in answer.err
+    assert "warning: digits/own.net.probabilities returns probabilities, not logits" in answer.err
     assert "outputs are probabilities, which can hide gradients" in answer.out
     assert read_cell(out / "standard@4" / "digits" / "own.net.probabilities" / "fgsm.json").model.output == "probabilities"
 

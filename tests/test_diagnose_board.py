@@ -139,7 +139,7 @@ def test_a_comparison_has_the_signs_of_the_board(tmp_path: Path) -> None:
     save(tmp_path, "a", make_diagnosis("a", {2: "fail", 7: "fail"}, reason=SEEN))
     save(tmp_path, "b", make_diagnosis("b", {2: "fail"}, reason=SEEN), fooled=MANY)
     sides = read_sides("digits/a", "digits/b", tmp_path)
-    compared = render_comparison("A", "B", sides, compare_sides(sides))
+    compared = render_comparison("A", "B", sides, compare_sides(sides), tmp_path)
     report = publish([tmp_path], "terminal").text
     for side, model, sign, number in (("A", "a", "▲", 7), ("A", "a", "△", 2), ("B", "b", "△", 2)):
         assert f"{sign} {model}: check {number}: {SEEN}." in report
