@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -172,8 +173,8 @@ def hub_network(reference: str, dataset: str, head: Head) -> nn.Module:
     """`OWNER/NAME[@REVISION]`: a repository with `config.json` (see `HubConfig`) and `model.safetensors`. Raises `InputError` for
     another data set and another head than the run's."""
     repository, _, revision = reference.partition("@")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it would print the whole reason of every attempt that it repeats
     hub = importlib.import_module("huggingface_hub")
-    hub.utils.logging.set_verbosity_error()  # of every attempt that it repeats it would print the whole reason
     files = {}
     for file in ("config.json", "model.safetensors"):
         try:

@@ -207,7 +207,7 @@ def test_a_faulty_model_among_others_is_a_row_with_its_reason(command: Command, 
     answer = small_run(command, out, "--models", "digits/relu", "--model", f"{network}:raising")
     assert answer.code == 0
     assert "not run: digits/own.net.raising: the model raised ZeroDivisionError" in answer.err
-    assert "not run: net.raising: the model raised ZeroDivisionError" in answer.out
+    assert "not run: own.net.raising: the model raised ZeroDivisionError" in answer.out
     assert "not run: own.net.raising" in (out / "standard@4" / "tables.md").read_text(encoding="utf-8")
     assert "relu" in answer.out
 

@@ -261,10 +261,7 @@ def test_a_repository_of_the_hub_is_attacked_and_found_again_without_a_network(h
 def test_a_recipe_of_the_hub_with_another_head_than_the_runs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "config.json", json.dumps({"dataset": "digits", "recipe": "relu-sigmoid_out"}))
     save_file(build_network("digits", parse_recipe("relu-sigmoid_out")).state_dict(), tmp_path / "model.safetensors")
-    hub = SimpleNamespace(
-        hf_hub_download=lambda repository, file, revision: str(tmp_path / file),
-        utils=SimpleNamespace(logging=SimpleNamespace(set_verbosity_error=lambda: None)),
-    )
+    hub = SimpleNamespace(hf_hub_download=lambda repository, file, revision: str(tmp_path / file))
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     with pytest.raises(InputError, match="with a sigmoid head, the run takes it for softmax: give --head sigmoid"):
         elsewhere.hub_network("someone/tiny", "digits", "softmax")
@@ -276,5 +273,6 @@ def test_without_a_network_and_without_a_copy_the_way_out_is_said(tmp_path: Path
     answer = run_from_hub("http://127.0.0.1:9", tmp_path / "home", tmp_path / "out")
     assert answer.returncode != 0
     assert "the Hub did not give config.json of someone/tiny" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1, "of every attempt that was repeated the whole reason"
     assert "try where there is a network" in answer.stderr
     assert "Traceback" not in answer.stderr
