@@ -11,7 +11,7 @@ from torch import nn
 
 from robustboard.benchmark import elsewhere
 from robustboard.benchmark.errors import InputError, ModelFaultError, suggest
-from robustboard.benchmark.user_files import call, called_from, code_of
+from robustboard.benchmark.user_files import call, code_of
 from robustboard.models import registry
 from robustboard.models.recipe import Head
 from robustboard.models.registry import ModelCard, RegistryError
@@ -75,13 +75,19 @@ def user_subject(reference: str, dataset: str, head: Head) -> Subject:
     if not path.is_file():
         raise InputError(f"--model {reference!r}: there is no file {file!r}")
     return Subject(
-        name=f"{called_from(path)}.{function}",
+        name=f"{_qualified_stem(path)}.{function}",
         dataset=dataset,
         source=f"{path.name}:{function} (sha256 {registry.file_sha256(path)})",
         head=head,
         build=lambda: call(path, function),
         code=lambda: code_of(path),
     )
+
+
+def _qualified_stem(path: Path) -> str:
+    """What tells a file from one of the same name elsewhere: "exp1.model" for exp1/model.py, "model" in the working folder."""
+    folder = path.resolve().parent
+    return path.stem if folder == Path.cwd() else f"{folder.name}.{path.stem}"
 
 
 def _from_robustbench(reference: str, rest: str, dataset: str, head: Head) -> Subject:
@@ -107,7 +113,7 @@ def _from_torchvision(reference: str, rest: str, dataset: str, head: Head) -> Su
         raise InputError(f"--model {reference!r}: there is no checkpoint {file!r}")
     source = f"torchvision:{name}@{Path(file).name} (sha256 {registry.file_sha256(Path(file))})"
     build = partial(elsewhere.torchvision_network, rest)
-    return Subject(f"torchvision.{name}.{called_from(Path(file))}", dataset, source, head, build)
+    return Subject(f"torchvision.{name}.{_qualified_stem(Path(file))}", dataset, source, head, build)
 
 
 def _from_hub(reference: str, rest: str, dataset: str, head: Head) -> Subject:

@@ -18,7 +18,10 @@ _user_modules: dict[str, str] = {}
 
 
 def call(path: Path, function: str) -> nn.Module:
-    """Run the user's file as a module of its own and call her function. What either imports from her folder is hers."""
+    """Run the user's file as a module of its own and call her function. What either imports from her folder is hers.
+
+    Where it stops at a torchvision that lacks its operators beside this torch, it is run once more with them declared.
+    """
     try:
         return _called(path, function)
     except ModelFaultError as trouble:
@@ -26,12 +29,6 @@ def call(path: Path, function: str) -> nn.Module:
             raise
         importlib.import_module("robustboard.torchvision_compatibility")
         return _called(path, function)
-
-
-def called_from(path: Path) -> str:
-    """What tells her file from one of the same name elsewhere: "exp1.model" for exp1/model.py, "model" in the working folder."""
-    folder = path.resolve().parent
-    return path.stem if folder == Path.cwd() else f"{folder.name}.{path.stem}"
 
 
 def _called(path: Path, function: str) -> nn.Module:

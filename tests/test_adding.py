@@ -76,9 +76,7 @@ def test_an_entry_written_by_hand_is_attacked_like_any_other(tmp_path: Path) -> 
 def test_weights_of_another_recipe_that_fit_are_doubted(command: Command, tmp_path: Path) -> None:
     """Maxout's pieces have the same weights whether ReLU or the logarithm follows."""
     donor = read_cards()["digits/relog-maxout_4-sigmoid_out"]
-    assert adding.doubt(donor) == "" or donor.clean_accuracy == min(
-        card.clean_accuracy for card in read_cards().values() if card.dataset == "digits"
-    )
+    assert adding.doubt(donor) == ""
     answer = command("add", "digits/relu-maxout_4", "--from", HOME / "checkpoints" / donor.checkpoint, "--out", tmp_path)
     assert answer.code == 0, answer.err
     card = read_cards(tmp_path)["digits/relu-maxout_4"]

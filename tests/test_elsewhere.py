@@ -26,7 +26,7 @@ from conftest import ROOT, Command, guide_example, put
 from robustboard.benchmark import elsewhere
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.environment import version_of
-from robustboard.benchmark.errors import InputError, ModelFaultError
+from robustboard.benchmark.errors import InputError, ModelFaultError, first_line
 from robustboard.benchmark.results import read_cell
 from robustboard.benchmark.subjects import user_subject
 from robustboard.models.architectures import build_network
@@ -94,6 +94,12 @@ def test_what_training_scripts_put_around_weights_is_taken_off(
     trained, empty = nn.Linear(4, 3), nn.Linear(4, 3)
     torch.save(wrapped(trained.state_dict()), tmp_path / "wrapped.pth")
     assert torch.equal(elsewhere.filled(empty, tmp_path / "wrapped.pth").weight, trained.weight)
+
+
+def test_a_line_of_an_error_says_what_it_announces_and_has_no_colours() -> None:
+    assert first_line(RuntimeError("\x1b[1mnot read:\x1b[0m\n\n\tthe reason\nmore")) == "not read: the reason"
+    assert first_line(RuntimeError("not read\nmore")) == "not read"
+    assert first_line(RuntimeError()) == ""
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
