@@ -51,7 +51,7 @@ leaderboards: $(READY)
 	$(BIN)/robustboard certify mnist/relu-mlp_32-fast_at --method exact $(EXACT) --quiet
 	$(BIN)/robustboard run --protocol standard --dataset digits --attacks $(SEVERAL) --no-diagnose --quiet --out leaderboards/implementations
 	$(BIN)/robustboard ranks leaderboards/results --write leaderboards/ranks.md
-	$(BIN)/robustboard ranks leaderboards/implementations --write leaderboards/implementations.md
+	$(BIN)/robustboard ranks leaderboards/implementations --known leaderboards/results --write leaderboards/implementations.md
 	$(BIN)/robustboard report leaderboards/exact --into leaderboards/exact.md
 	$(BIN)/robustboard report leaderboards/distances --known leaderboards/results --into leaderboards/distances.md
 	$(BIN)/robustboard report leaderboards/results --known leaderboards/distances --into leaderboards/README.md

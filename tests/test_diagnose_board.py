@@ -91,6 +91,44 @@ def test_of_two_diagnoses_the_newer_speaks() -> None:
         assert row.marks == ("check 9: something was seen",)
 
 
+def test_a_diagnosis_under_another_protocol_stands_in_for_a_missing_one() -> None:
+    cells = [make_cell("strong", fooled=FEW), make_cell("weak", fooled=MANY)]
+    known = [
+        make_diagnosis("strong", {7: "fail", 8: "fail"}, protocol="other", version=9, cells={"ddn": "1" * 64}, reason=SEEN),
+        make_diagnosis("weak", protocol="other"),
+    ]
+    (found,) = make_boards(cells, [], [], [], known)
+    weak, strong = found.rows
+    assert (weak.model, weak.marks) == ("weak", ())
+    assert strong.marks == (f"check 7 under other: {SEEN}", f"check 8 under other: {SEEN}")
+    assert (strong.sign, strong.is_suspect) == ("▲", True)
+    # Those of a folder of several protocols stand in for each other, and make no empty row.
+    boards = make_boards([*cells, make_cell("strong", protocol="other")], [], [], known)
+    assert [(board.protocol, len(board.rows)) for board in boards] == [("other", 1), ("standard", 2)]
+    assert {row.model: row.sign for row in boards[1].rows} == {"strong": "▲", "weak": ""}
+
+
+@pytest.mark.parametrize(
+    "other", [{"weights": "b" * 64}, {"code": "c" * 64}, {"source": "mine.py:build (sha256 1)"}, {"dataset": "mnist"}]
+)
+def test_a_diagnosis_of_another_model_under_another_protocol_says_nothing(other: dict[str, str]) -> None:
+    (row,) = make_boards([make_cell()], [], [], [], [make_diagnosis(verdicts={7: "fail"}, protocol="other", **other)])[0].rows  # type: ignore[arg-type]
+    assert row.marks == (NOT_DIAGNOSED,)
+
+
+def test_its_own_diagnosis_speaks_before_one_of_another_protocol() -> None:
+    known = [make_diagnosis(verdicts={7: "fail"}, protocol="other", finished="2026-01-01T00:00:00+00:00")]
+    (row,) = make_boards([make_cell()], [], [], [make_diagnosis(verdicts={8: "fail"})], known)[0].rows
+    assert row.marks == ("check 8: something was seen",)
+    # One that went by older cells is no longer its own: both are told.
+    older = make_diagnosis(cells={"bim": "1" * 64})
+    (row,) = make_boards([make_cell()], [], [], [older], known)[0].rows
+    assert row.marks == (
+        "check 7 under other: something was seen",
+        "its diagnosis went by an older bim and is not shown: diagnose it again",
+    )
+
+
 def test_what_the_cells_say_themselves_is_said_once() -> None:
     cells = [make_cell(output="probabilities", failures=2)]
     diagnosis = make_diagnosis(verdicts={4: "fail", 18: "fail"}, looked_at="cells")

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from conftest import Linear, put
-from handmade import make_cell
+from handmade import make_cell, make_diagnosis
 from pictured import ABOUT, bench_of, lines, points, subject, texts, view_of
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.plots import training
+from robustboard.benchmark.plots.view import View
+from robustboard.benchmark.report.board import make_boards
 from robustboard.models import registry
 from robustboard.models.registry import ModelCard
 
@@ -44,6 +46,14 @@ def test_the_picture_says_the_end_and_that_it_is_of_training_images(card: ModelC
     shown = " ".join(texts(made))
     assert f"{card.training.epochs if card.training else 0} epochs" in shown
     assert "no accuracy on test images" in shown
+
+
+def test_a_mark_of_the_row_stands_on_the_picture(card: ModelCard) -> None:
+    cells = [make_cell("relu", weights=card.sha256)]
+    (board,) = make_boards(cells, [], [], [make_diagnosis("relu", {7: "fail"}, weights=card.sha256)])
+    shown = " ".join(texts(training.picture(View(board, board.rows, "model"))))
+    assert "relu ▲" in shown
+    assert "check 7: something was seen" in shown
 
 
 def test_a_model_of_other_weights_or_of_none_has_no_curve() -> None:

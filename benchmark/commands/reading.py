@@ -35,7 +35,7 @@ from robustboard.models import registry
     "--known",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Tell optimality against the distances below this folder, too.",
+    help="Tell optimality against the distances below this folder, too; its diagnoses stand in for missing ones.",
 )
 @click.option("--models", "shown", default="*", help="Show these only, comma-separated globs; the ranks are among all.")
 def report_command(

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.plots.picture import About, Picture, sheet
-from robustboard.benchmark.plots.style import colour, line, marker, plain, styled
+from robustboard.benchmark.plots.style import colour, line, marker, styled
 from robustboard.benchmark.plots.view import View
-from robustboard.benchmark.plots.words import percent, where
+from robustboard.benchmark.plots.words import name_of, percent, where
 from robustboard.models import registry
 from robustboard.models.registry import ModelCard
 
@@ -54,7 +54,7 @@ def picture(view: View) -> Picture:
         raise InputError(f"{dataset}/{row.model} is not the registry's: no training curve of it is recorded")
     curve = curve_of(card)
     end = f"{len(curve.losses)} epochs, at the end {percent(curve.accuracies[-1])} % of the training images right"
-    about = About("Training", f"{where(view.board, [], plain(row.model))} · {end}", (NOTE,))
+    about = About("Training", f"{where(view.board, [], name_of(row))} · {end}", (NOTE, *view.notes()))
     return Picture("training", dataset, row.model, about, draw(curve, about))
 
 

@@ -15,7 +15,7 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.certificates import checked
-from robustboard.benchmark.report.diagnoses import flags_of, of_model
+from robustboard.benchmark.report.diagnoses import flags_of, of_model, under_others
 from robustboard.benchmark.report.verdicts import clean_disagreements, jointly_robust_examples
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
@@ -128,10 +128,12 @@ def make_boards(
     manifests: Iterable[Manifest],
     certificates: Iterable[CertifiedResult] = (),
     diagnoses: Sequence[Diagnosis] = (),
+    elsewhere: Sequence[Diagnosis] = (),
 ) -> list[Board]:
     """One board a protocol and data set, in the order of names. Cells of different versions of a protocol, of different
     examples or of different attack parameters never share a board: `InputError` names the difference. A certificate and a
-    diagnosis stand in their model's row, or the row says why not."""
+    diagnosis stand in their model's row, or the row says why not; one under another protocol, `elsewhere` or not, stands in for
+    one that is missing."""
     plans: dict[str, Manifest] = {}
     for manifest in manifests:
         name = manifest.protocol.name
@@ -151,7 +153,7 @@ def make_boards(
         groups.setdefault((diagnosis.protocol.name, diagnosis.dataset.name), [])
     order = ["digits", "mnist", "cifar10"]
     keys = sorted(groups, key=lambda key: (key[0], order.index(key[1]) if key[1] in order else len(order), key[1]))
-    return [_make_board(*key, groups[key], plans.get(key[0]), proofs.get(key, []), diagnoses) for key in keys]
+    return [_make_board(*key, groups[key], plans.get(key[0]), proofs.get(key, []), diagnoses, elsewhere) for key in keys]
 
 
 def _make_board(
@@ -161,6 +163,7 @@ def _make_board(
     manifest: Manifest | None,
     certificates: Sequence[CertifiedResult],
     diagnoses: Sequence[Diagnosis],
+    elsewhere: Sequence[Diagnosis],
 ) -> Board:
     planned = manifest.planned.get(dataset, {}) if manifest else {}
     by_model: dict[str, list[CellResult]] = {}
@@ -174,6 +177,7 @@ def _make_board(
     columns = tuple(name for name in attacks if name not in CASCADES)
     proofs = {name: [proof for proof in certificates if proof.model.name == name] for name in current}
     looks = {name: of_model(diagnoses, protocol, dataset, name) for name in current}
+    lent = {name: under_others([*diagnoses, *elsewhere], protocol, dataset, name) for name in current}
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     stopped = {row.model: row.reason for row in not_run if row.model}
     rows = [
@@ -185,6 +189,7 @@ def _make_board(
             stale,
             proofs[name],
             looks[name],
+            lent[name],
             stopped.get(name, ""),
         )
         for name, (shown, stale) in current.items()
@@ -295,12 +300,13 @@ def _make_row(
     stale: Sequence[str],
     certificates: Sequence[CertifiedResult],
     diagnoses: Sequence[Diagnosis],
+    elsewhere: Sequence[Diagnosis],
     stopped: str,
 ) -> Row:
     missing = tuple(name for name in planned if name not in cells)
     unasked = tuple(name for name in of_protocol if name not in planned and name not in cells)
     certificate, troubles = checked(certificates, list(cells.values()))
-    flags = flags_of(diagnoses, cells)
+    flags = flags_of(diagnoses, cells, elsewhere)
     informs = (*flags.informs, *([f"not asked for, of its protocol: {', '.join(unasked)}"] if unasked else []))
     found = (*marks(cells), *stale, *troubles, *flags.doubts, *informs)
     return Row(model, cells, missing, found, certificate, informs, unasked, stopped)

@@ -34,18 +34,28 @@ class Flags:
     informs: tuple[str, ...] = ()
 
 
-def flags_of(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) -> Flags:
-    """The failed checks of one model's newest diagnosis that speaks of the same weights, code and cells as the row's; of any
-    other diagnosis only that it is not shown, and why; without one, that there is none. A check that warns is for the
-    diagnosis' own table: one example in a thousand is no reason to mark a row."""
+def flags_of(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult], elsewhere: Sequence[Diagnosis] = ()) -> Flags:
+    """The failed checks of one model's newest diagnosis that speaks of the same weights, code and cells as the row's. Where
+    none does, those of the newest of `elsewhere`, the model's diagnoses under other protocols, that speaks of the same weights
+    and code: what a model hides it hides from every protocol. Of any other diagnosis only that it is not shown, and why; without
+    one, that there is none. A check that warns is for the diagnosis' own table: one example in a thousand is no reason to mark
+    a row."""
     newest = shown(diagnoses, cells)
-    if newest is None:
-        differences = dict.fromkeys(_difference(diagnosis, cells) for diagnosis in diagnoses)
-        if not differences:
-            return Flags(informs=(NOT_DIAGNOSED,))
-        return Flags(informs=tuple(f"its diagnosis {why} and is not shown: diagnose it again" for why in differences))
-    failed = [finding for finding in newest.findings if finding.verdict == "fail"]
-    told = [(finding.number, f"check {finding.number}: {finding.reason}") for finding in failed if not _is_said(finding, cells)]
+    if newest is not None:
+        return _told(newest, [finding for finding in newest.findings if not _is_said(finding, cells)])
+    unfit = [f"its diagnosis {why} and is not shown: diagnose it again" for why in _differences(diagnoses, cells)]
+    alike = [diagnosis for diagnosis in elsewhere if not _other_model(diagnosis, _largest(cells))]
+    if alike:
+        borrowed = max(alike, key=_finished)
+        found = [finding for finding in borrowed.findings if finding.number != 4 or not _is_said(finding, cells)]
+        flags = _told(borrowed, found, f" under {borrowed.protocol.name}")
+        return Flags(flags.doubts, (*flags.informs, *unfit))
+    return Flags(informs=tuple(unfit or [NOT_DIAGNOSED]))
+
+
+def _told(diagnosis: Diagnosis, findings: Iterable[Finding], where: str = "") -> Flags:
+    failed = [finding for finding in findings if finding.verdict == "fail"]
+    told = [(finding.number, f"check {finding.number}{where}: {finding.reason}") for finding in failed]
     return Flags(
         tuple(text for number, text in told if number not in INFORMING),
         tuple(text for number, text in told if number in INFORMING),
@@ -55,7 +65,7 @@ def flags_of(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) ->
 def shown(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) -> Diagnosis | None:
     """Of one model's diagnoses the newest that speaks of the same weights, code and cells as the row's; None without one."""
     fitting = [diagnosis for diagnosis in diagnoses if not _difference(diagnosis, cells)]
-    return max(fitting, key=lambda diagnosis: diagnosis.environment.finished, default=None)
+    return max(fitting, key=_finished, default=None)
 
 
 def of_model(diagnoses: Iterable[Diagnosis], protocol: str, dataset: str, model: str) -> list[Diagnosis]:
@@ -64,18 +74,47 @@ def of_model(diagnoses: Iterable[Diagnosis], protocol: str, dataset: str, model:
     return [found for found in diagnoses if (found.protocol.name, found.dataset.name, found.model.name) == wanted]
 
 
+def under_others(diagnoses: Iterable[Diagnosis], protocol: str, dataset: str, model: str) -> list[Diagnosis]:
+    """Those of one model on one data set under all protocols but one."""
+    return [
+        found
+        for found in diagnoses
+        if found.protocol.name != protocol and (found.dataset.name, found.model.name) == (dataset, model)
+    ]
+
+
+def _finished(diagnosis: Diagnosis) -> str:
+    return diagnosis.environment.finished
+
+
+def _largest(cells: Mapping[str, CellResult]) -> CellResult:
+    return max(cells.values(), key=lambda cell: cell.outcome.n)
+
+
+def _differences(diagnoses: Iterable[Diagnosis], cells: Mapping[str, CellResult]) -> list[str]:
+    return list(dict.fromkeys(_difference(diagnosis, cells) for diagnosis in diagnoses))
+
+
 def _difference(diagnosis: Diagnosis, cells: Mapping[str, CellResult]) -> str:
     """What keeps a diagnosis from standing beside the cells, "" if nothing."""
-    cell = max(cells.values(), key=lambda cell: cell.outcome.n)
+    cell = _largest(cells)
+    other = _other_model(diagnosis, cell)
+    if other:
+        return other
+    if diagnosis.protocol.version != cell.protocol.version:
+        return f"is of version {diagnosis.protocol.version} of the protocol"
+    older = [name for name, identity in diagnosis.cells.items() if name not in cells or cells[name].identity != identity]
+    return f"went by an older {' and '.join(older)}" if older else ""
+
+
+def _other_model(diagnosis: Diagnosis, cell: CellResult) -> str:
+    """What says that a diagnosis is of another model than the cell, "" if nothing."""
     if diagnosis.model.weights_sha256 != cell.model.weights_sha256:
         drawn = cell.model.source != "registry"
         return "is of other weights" + (" (a model that draws its own at every start needs a seed)" if drawn else "")
     if (diagnosis.model.source, diagnosis.model.code) != (cell.model.source, cell.model.code):
         return "is of other code"
-    if diagnosis.protocol.version != cell.protocol.version:
-        return f"is of version {diagnosis.protocol.version} of the protocol"
-    older = [name for name, identity in diagnosis.cells.items() if name not in cells or cells[name].identity != identity]
-    return f"went by an older {' and '.join(older)}" if older else ""
+    return ""
 
 
 def _is_said(finding: Finding, cells: Mapping[str, CellResult]) -> bool:

@@ -39,12 +39,12 @@ def publish(
 ) -> Published:
     """Render everything readable below `folders` in a style of `STYLES`; `write` receives the style of its suffix, `into`
     Markdown. Grades of the attacks' implementations, those kept beside the results or else the package's, are named under the
-    tables; distances of the cells below `known` are among those that optimality is told against; only models that a glob of
-    `shown` names have rows, in CSV, too.
+    tables; distances of the cells below `known` are among those that optimality is told against, its diagnoses stand in for
+    missing ones; only models that a glob of `shown` names have rows, in CSV, too.
 
     Raises `InputError` when there is nothing to report.
     """
-    boards, troubles = read_boards(folders)
+    boards, troubles = read_boards(folders, known)
     if not boards:
         told = f" ({'; '.join(troubles)})" if troubles else ""
         raise InputError(f"there is nothing to report in {', '.join(map(str, folders))}{told}")
@@ -82,9 +82,10 @@ def _rendered(
     return to_csv(rows_of(named, grades, known))
 
 
-def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:
-    """The boards of everything readable below the folders, and one sentence a file that could not be read. Raises `InputError`
-    for a folder that is not there, and for cells that cannot stand in one table."""
+def read_boards(folders: Sequence[Path], known: Sequence[Path] = ()) -> tuple[list[Board], list[str]]:
+    """The boards of everything readable below the folders, and one sentence a file that could not be read; diagnoses below
+    `known` stand in for those that are missing here. Raises `InputError` for a folder that is not there, and for cells that
+    cannot stand in one table."""
     cells, troubles, manifests, certificates, diagnoses = [], [], [], [], []
     for folder in folders:
         found, unread = read_folder(_there(folder))
@@ -99,7 +100,8 @@ def read_boards(folders: Sequence[Path]) -> tuple[list[Board], list[str]]:
         looks, unread = read_diagnoses(folder)
         diagnoses += looks
         troubles += unread
-    return make_boards(cells, manifests, certificates, diagnoses), troubles
+    elsewhere = [look for folder in known for look in read_diagnoses(_there(folder))[0]]
+    return make_boards(cells, manifests, certificates, diagnoses, elsewhere), troubles
 
 
 def _there(folder: Path) -> Path:

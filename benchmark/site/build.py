@@ -74,7 +74,7 @@ class _Known:
 
 def build(request: SiteRequest) -> Built:
     """Write the site. Raises `InputError` when there is nothing to show, and for a folder that holds something else."""
-    boards, troubles = read_boards(request.folders)
+    boards, troubles = read_boards(request.folders, request.known)
     if not boards:
         told = f" ({'; '.join(troubles)})" if troubles else ""
         raise InputError(f"there is nothing to show in {', '.join(map(str, request.folders))}{told}")

@@ -11,7 +11,7 @@ from robustboard.benchmark.diagnose.record import Diagnosis, read_diagnoses
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Row, marks, of_newest
-from robustboard.benchmark.report.diagnoses import flags_of, of_model
+from robustboard.benchmark.report.diagnoses import flags_of, of_model, under_others
 from robustboard.benchmark.report.escaping import for_terminal
 from robustboard.benchmark.results import read_folder
 
@@ -66,7 +66,7 @@ class _Home:
         found: list[tuple[str, str]] = []
         for row, cells in rows.items():
             all_of_it = {cell.attack.name: cell for cell in self.cells if _row(cell) == row}
-            flags = flags_of(of_model(self.diagnoses, *row), all_of_it)
+            flags = flags_of(of_model(self.diagnoses, *row), all_of_it, under_others(self.diagnoses, *row))
             all_marks = (*marks(cells), *self.stale[row], *flags.doubts, *flags.informs)
             told = Row(row[2], cells, marks=all_marks, informing=flags.informs).told()
             found += [(sign, f"{row[1]}/{row[2]}: {mark}") for sign, mark in told]

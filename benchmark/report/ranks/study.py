@@ -44,16 +44,16 @@ class Study:
     troubles: tuple[str, ...]
 
 
-def study(folders: Sequence[Path], chosen: Sequence[str] = ()) -> Study:
+def study(folders: Sequence[Path], chosen: Sequence[str] = (), known: Sequence[Path] = ()) -> Study:
     """The boards of each folder on its own, and each folder against the next. `chosen` columns are attacks, worst_case and
-    worst_case_l2; all that a board has by default.
+    worst_case_l2; all that a board has by default. Diagnoses below `known` stand in for missing ones.
 
     Raises `InputError` for a folder without results, for one whose cells cannot stand in one table, and for a column that no
     board has.
     """
     found, troubles = [], []
     for folder in folders:
-        boards, unread = read_boards([folder])
+        boards, unread = read_boards([folder], known)
         troubles += unread
         if not any(board.rows for board in boards):
             raise InputError(f"there are no results in {folder}: run robustboard run first, or name a folder that has some")
