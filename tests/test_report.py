@@ -15,7 +15,7 @@ from robustboard.benchmark.report import tables
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.board import Board, make_boards, worst_case
 from robustboard.benchmark.report.ranks.intervals import is_ranked
-from robustboard.benchmark.report.tables import render
+from robustboard.benchmark.report.tables import render, sheet
 from robustboard.benchmark.statistics import wilson
 
 STYLES = ["terminal", "markdown"]
@@ -71,6 +71,35 @@ def test_an_attack_on_fewer_examples_lowers_the_worst_case_only_where_it_looked(
     few = make_cell(attack="spsa", correct=[1] * 5, fooled=[1, 1, 0, 0, 0])
     worst = worst_case([whole, few])
     assert (worst.robust, worst.n) == (18, 20)
+
+
+@pytest.mark.parametrize(("left", "is_told"), [(2, False), (3, True)])
+def test_a_number_far_above_the_worst_case_of_its_norm_is_marked(left: int, is_told: bool) -> None:
+    """Of 20 examples FGSM leaves so many that BIM fools: 10 points are let pass, 15 are told, of FGSM and of nothing else."""
+    cells = [
+        make_cell(attack="fgsm", fooled=fooled(0)),
+        make_cell(attack="bim", fooled=fooled(*range(left + 1))),
+        make_cell(attack="cw", fooled=fooled(*range(20))),
+        make_cell(attack="jsma", fooled=fooled()),
+    ]
+    row = one_board(cells).rows[0]
+    assert row.above_worst_case(cells[0]) == left / 20
+    assert row.above_worst_case(cells[1]) == row.above_worst_case(cells[2]) == 0
+    assert row.above_worst_case(cells[3]) is None, "L0 has no worst case"
+    table = sheet(one_board(cells)).table
+    assert table is not None
+    marked = [header for header, text in zip(table.headers, table.rows[0], strict=True) if text.endswith("↓")]
+    assert marked == ["fgsm"] * is_told
+
+
+def test_a_number_of_fewer_examples_is_held_against_the_worst_case_of_these() -> None:
+    """All of the five that SPSA left stand under BIM, which fools only others."""
+    cells = [make_cell(attack="bim", fooled=fooled(*range(5, 20))), make_cell(attack="spsa", correct=[1] * 5, fooled=[0] * 5)]
+    row = one_board(cells).rows[0]
+    assert row.above_worst_case(cells[1]) == 0
+    worst = row.worst_case("linf")
+    assert worst is not None
+    assert cells[1].outcome.robust_accuracy - worst.accuracy > tables.FAR
 
 
 def test_worst_cases_join_attacks_of_one_norm_only() -> None:

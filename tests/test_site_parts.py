@@ -55,6 +55,7 @@ def test_names_that_differ_in_capitals_alone_have_files_that_differ_in_more() ->
     [
         ("37.6 [34.7–40.6]", "attack", "37.6", "[34.7–40.6]", "", 37.6, 4),
         ("≤ 37.6 [34.7–40.6] ▲", "attack", "≤ 37.6", "[34.7–40.6]", "▲", 37.6, 4),
+        ("≤ 37.6 [34.7–40.6] ▲ ↓", "attack", "≤ 37.6", "[34.7–40.6]", "▲ ↓", 37.6, 4),
         ("≤ 52.0 [42.3–61.5] n=100 ▲", "worst", "≤ 52.0", "[42.3–61.5]", "n=100 ▲", 52.0, 5),
         ("≥ 0.0 [0.0–0.4]", "certified", "≥ 0.0", "[0.0–0.4]", "", 0.0, 0),
         ("76.9–77.1 [74.2–79.6]", "certified", "76.9–77.1", "[74.2–79.6]", "", 76.9, 8),
@@ -90,6 +91,15 @@ def test_every_text_of_a_sheet_is_its_parts() -> None:
         for text, kind in zip(row, kinds, strict=True):
             each = parts(text, kind)
             assert " ".join(part for part in (each.number, each.interval, each.rest) if part) == text
+
+
+def test_the_numbers_that_flatter_are_told_the_worst_first() -> None:
+    found = answers(
+        board(*cells_of("a", {"bim": 30, "fgsm": 35}), *cells_of("b", {"bim": 2, "fgsm": 38}), *cells_of("c", {"bim": 9}))
+    )
+    assert found is not None
+    told = [(each.model, each.attack, each.text, round(each.points, 6)) for each in found.flattering]
+    assert told == [("b", "fgsm", "95.0", 90.0), ("a", "fgsm", "87.5", 12.5)]
 
 
 def test_the_leader_is_told_with_those_behind_it_and_those_that_are_suspect() -> None:

@@ -18,7 +18,7 @@ from robustboard.benchmark.options import checked_device
     "--known",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Further results: pictures and optimality take in their cells of the same weights; a diagnosis stands in for a missing one.",
+    help="Further results: pictures and optimality take in their cells of the same weights; diagnoses stand in for missing ones.",
 )
 @click.option(
     "--pictures",

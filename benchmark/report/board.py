@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark.adversarials import FILE
@@ -16,7 +17,7 @@ from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.certificates import checked
 from robustboard.benchmark.report.diagnoses import flags_of, of_model, under_others
-from robustboard.benchmark.report.verdicts import clean_disagreements, jointly_robust_examples
+from robustboard.benchmark.report.verdicts import clean_disagreements, jointly_robust_examples, robust_examples
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
 
@@ -100,6 +101,20 @@ class Row:
         what somebody's file did not fool nobody attacked."""
         found = [cell for cell in self.cells.values() if cell.attack.norm == norm]
         return found if any(cell.attack.implementation != FILE for cell in found) else []
+
+    def above_worst_case(self, cell: CellResult) -> float | None:
+        """By what share of its examples the cell's robust accuracy lies above the worst case over all that the row has of its
+        norm, on the same examples; None where the norm has no worst case."""
+        if cell.attack.norm not in CASCADES.values():
+            return None
+        robust = self._standing[cell.attack.norm]
+        stand = [index for index, stands in robust_examples(cell).items() if stands]
+        return sum(not robust[index] for index in stand) / cell.outcome.n if robust else None
+
+    @cached_property
+    def _standing(self) -> Mapping[str, Mapping[int, bool]]:
+        """Norm -> example -> whether it withstands all that the row has of the norm."""
+        return {norm: jointly_robust_examples(self.of_norm(norm)) for norm in CASCADES.values()}
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ _LATEX = {
     "✓": r"$\surd$",
     "▲": r"$\blacktriangle$",
     "△": r"$\triangle$",
+    "↓": r"$\downarrow$",
 }
 _ACCENTS = {
     "\u0300": r"\`",

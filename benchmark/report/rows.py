@@ -48,6 +48,8 @@ class ResultRow:
     worst_case: float | None = None
     """The model's, per example over everything run in this norm."""
     worst_case_n: int | None = None
+    above_worst_case: float | None = None
+    """How much lower the worst case is on this cell's examples."""
     worst_case_upper_bound_only: bool = False
     """Whether an attack of the norm failed, or the cascade of attacks that belongs to it is not run."""
     certified_accuracy: float | None = None
@@ -162,6 +164,7 @@ def _of_cell(row: Row, cell: CellResult, grades: Sequence[Grade], optimality: fl
         robust_low=outcome.robust_accuracy_ci95[0],
         robust_high=outcome.robust_accuracy_ci95[1],
         upper_bound_only=outcome.upper_bound_only,
+        above_worst_case=row.above_worst_case(cell),
         worst_case=worst.accuracy if worst else None,
         worst_case_n=worst.n if worst else None,
         worst_case_upper_bound_only=bool(worst and is_bound(row, worst, attack.norm)),

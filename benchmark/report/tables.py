@@ -39,6 +39,12 @@ WORST = (
 MEDIAN = "The medians are over the examples right clean; jsma counts features, every channel of a pixel is one. "
 FAILURE = "max_confidence failure: the share of examples that end wrong with a confidence above ½, high is bad. "
 SECONDS = "s/example: all attacks together, on a processor, or where it says so on a GPU: times to compare are on one machine. "
+FAR = 0.1
+"""By how much an attack's robust accuracy may lie above the worst case of the same examples without a word on it."""
+BELOW = (
+    f"↓: on the same examples the worst case is more than {100 * FAR:.0f} points lower; by this attack alone the model looks "
+    "more robust than it is. "
+)
 MARKED = "▲, △: see the marks below the table; △ leaves the number that sorts the rows what it is."
 RANKED = (
     "rank: the places that a model can have by its worst case, from one more than the models significantly better to all that "
@@ -117,7 +123,7 @@ def _legend(boards: Sequence[Board], grades: Sequence[Grade]) -> list[str]:
     """What the columns and signs of the boards mean, nothing where none of them has a row."""
     shown = [board for board in boards if board.rows]
     certified, graded = any(map(_has_certificates, shown)), any(_graded(board, grades) for board in shown)
-    told = (ROBUST, WORST, MEDIAN, FAILURE, SECONDS, RANKED, CERTIFIED * certified, GRADED * graded, MARKED)
+    told = (ROBUST, WORST, BELOW, MEDIAN, FAILURE, SECONDS, RANKED, CERTIFIED * certified, GRADED * graded, MARKED)
     return [sentence.strip() for sentence in told if sentence] if shown else []
 
 
@@ -231,7 +237,7 @@ def _cells(row: Row, rank: str, board: Board, sizes: Mapping[str, int]) -> list[
         f"{best.model.parameters:,}",
         share(right, best.outcome.n, wilson(right, best.outcome.n)),
     ]
-    columns += [attack_cell(row.cells.get(attack)) for attack in board.attacks]
+    columns += [attack_cell(row.cells.get(attack), row) for attack in board.attacks]
     columns.append(worst_cell(row, "linf", sizes["linf"]))
     if _has_certificates(board):
         columns.append(_certified_cell(row.certificate))
@@ -254,13 +260,20 @@ def marked_name(row: Row) -> str:
     return f"{row.model} {row.sign}".rstrip()
 
 
-def attack_cell(cell: CellResult | None) -> str:
-    """Robust accuracy in % with its interval, ≤ and ▲ where it is no more than a bound."""
+def attack_cell(cell: CellResult | None, row: Row) -> str:
+    """Robust accuracy in % with its interval, ≤ and ▲ where it is no more than a bound, ↓ where it `is_far_above`."""
     if cell is None:
         return ABSENT
     outcome = cell.outcome
     text = share(round(outcome.robust_accuracy * outcome.n), outcome.n, outcome.robust_accuracy_ci95)
-    return f"≤ {text} ▲" if outcome.upper_bound_only else text
+    text = f"≤ {text} ▲" if outcome.upper_bound_only else text
+    return f"{text} ↓" if is_far_above(cell, row) else text
+
+
+def is_far_above(cell: CellResult, row: Row) -> bool:
+    """Whether the worst case of its row is lower by more than `FAR` on the cell's examples."""
+    above = row.above_worst_case(cell)
+    return above is not None and above > FAR
 
 
 def worst_cell(row: Row, norm: str, n: int) -> str:

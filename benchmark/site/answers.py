@@ -10,7 +10,7 @@ from robustboard.benchmark.plots.words import NORMS, budget
 from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.ranks.intervals import Ranking, main_column, rank_rows
 from robustboard.benchmark.report.rows import flags_of
-from robustboard.benchmark.report.tables import share
+from robustboard.benchmark.report.tables import is_far_above, share
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,23 @@ class Suspect:
 
 
 @dataclass(frozen=True)
+class Flattery:
+    """A number that flatters its model: the model, its sign, the attack, its robust accuracy and by how many points the worst
+    case of the same examples is lower."""
+
+    model: str
+    sign: str
+    attack: str
+    text: str
+    points: float
+
+
+@dataclass(frozen=True)
 class Answers:
     """The norm of the main column and its budget, the leader by the accuracies (None where nothing is ranked) and n; `next`: the
     best of those that a test puts behind the leader, `behind`: how many these are; those `tied` with it; the rows that
-    are not ranked; how many of the others carry a mark that only informs; and how many rows there are."""
+    are not ranked; how many of the others carry a mark that only informs; the attacks' numbers that flatter, the worst first;
+    and how many rows there are."""
 
     norm: str
     budget: str
@@ -47,6 +60,7 @@ class Answers:
     behind: int
     suspects: tuple[Suspect, ...]
     informed: int
+    flattering: tuple[Flattery, ...]
     rows: int
 
 
@@ -73,6 +87,7 @@ def answers(board: Board) -> Answers | None:
         behind=len(behind),
         suspects=_suspects([row for row in board.rows if row.model not in ranking.n], norm, above),
         informed=sum(row.sign == "△" for row in board.rows),
+        flattering=_flattering(board),
         rows=len(board.rows),
     )
 
@@ -84,6 +99,17 @@ def _is_behind(row: Row, leader: Row, ranking: Ranking) -> bool:
 def _standing(row: Row, norm: str) -> Standing:
     worst = row.worst_case(norm)
     return Standing(row.model, row.sign, share(worst.robust, worst.n, worst.interval) if worst else "–")
+
+
+def _flattering(board: Board) -> tuple[Flattery, ...]:
+    found = []
+    for row in board.rows:
+        for attack in board.attacks:
+            cell = row.cells.get(attack)
+            if cell is not None and is_far_above(cell, row):
+                points = 100 * (row.above_worst_case(cell) or 0.0)
+                found.append(Flattery(row.model, row.sign, attack, f"{100 * cell.outcome.robust_accuracy:.1f}", points))
+    return tuple(sorted(found, key=lambda each: -each.points))
 
 
 def _suspects(rows: Sequence[Row], norm: str, above: float) -> tuple[Suspect, ...]:

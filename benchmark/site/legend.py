@@ -45,6 +45,7 @@ SIGNS: Mapping[str, str] = {
     "▲": "Distrust this number: the reason stands in the cell's note, below the table and on the model's page. In the column "
     "rank, “last ▲” is not ranked.",
     "△": "A failed check or a note that leaves the number what it is.",
+    "↓": tables.BELOW.removeprefix("↓: ").strip(),
     "2–4": "A tie: the places that the model can have. Models whose places overlap may still be apart; the comparison says so.",
     "n=200": "Fewer examples than the rest of the column, or of the board.",
     "missing": "Planned by the protocol; no readable result of it is here.",

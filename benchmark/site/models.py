@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from robustboard.benchmark.diagnose.record import Diagnosis
 from robustboard.benchmark.plots.words import attack_words
 from robustboard.benchmark.records import CellResult
+from robustboard.benchmark.report.board import Row
 from robustboard.benchmark.report.diagnoses import of_model, shown
 from robustboard.benchmark.report.rows import ResultRow
 from robustboard.benchmark.report.tables import attack_cell
@@ -76,7 +77,7 @@ def model_page(page: BoardPage, line: Line, diagnoses: Sequence[Diagnosis], card
     return ModelPage(
         page,
         line,
-        tuple(_attacked(each, row.cells.get(each.attack)) for each in rows),
+        tuple(_attacked(each, row) for each in rows),
         shown(mine, row.cells) if mine else None,
         making(board, row, cards),
         reproduction(board, row),
@@ -84,5 +85,6 @@ def model_page(page: BoardPage, line: Line, diagnoses: Sequence[Diagnosis], card
     )
 
 
-def _attacked(row: ResultRow, cell: CellResult | None) -> Attacked:
-    return Attacked(row, parts(attack_cell(cell), "attack"), attack_words(cell.attack) if cell else "", cell)
+def _attacked(record: ResultRow, row: Row) -> Attacked:
+    cell = row.cells.get(record.attack)
+    return Attacked(record, parts(attack_cell(cell, row), "attack"), attack_words(cell.attack) if cell else "", cell)

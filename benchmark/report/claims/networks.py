@@ -45,7 +45,7 @@ def fgsm_is_withstood(rows: Rows) -> Answer:
     left = [(found.accuracy, row) for row in run if "worst_case" in row.cells and (found := row.worst_case("linf"))]
     most = max(left, key=lambda pair: pair[0])[1] if left else None
     chosen = list({row.model: row for row in (plain, relog, best, most) if row is not None}.values())
-    figures = [[named(r), attack_cell(r.cells.get("fgsm")), attack_cell(r.cells.get("bim")), worst(r)] for r in chosen]
+    figures = [[named(r), attack_cell(r.cells.get("fgsm"), r), attack_cell(r.cells.get("bim"), r), worst(r)] for r in chosen]
     steps = " to ".join(f"{100 * row.cells['fgsm'].outcome.robust_accuracy:.1f}" for row in (plain, relog, best))
     rises = best.cells["fgsm"].outcome.robust_accuracy_ci95[0] > plain.cells["fgsm"].outcome.robust_accuracy_ci95[1]
     reaches = best.cells["fgsm"].outcome.robust_accuracy_ci95[1] >= 0.9
@@ -72,7 +72,9 @@ def carlini_wagner_fools_half(rows: Rows) -> Answer:
     figures = []
     for row, cell, (found, right) in least:
         fooled = share(found, right, wilson(found, right))
-        figures.append([named(row), f"{found} of {right}", fooled, median_cell(cell, 3), attack_cell(cell), worst(row, "l2")])
+        figures.append(
+            [named(row), f"{found} of {right}", fooled, median_cell(cell, 3), attack_cell(cell, row), worst(row, "l2")]
+        )
     within = f"robust within L2 {run[0][1].attack.eps:g}"
     headers = ["least fooled", "of those right clean", "fooled at any distance, %", "median L2", within, "worst L2"]
     row, _, (found, right) = least[0]

@@ -23,7 +23,14 @@ def smaller_is_more_robust(rows: Rows) -> Answer:
     sizes = [row.any_cell().model.parameters for row in chosen]
     medians = [median(row.cells["cw"]) for row in chosen]
     figures = [
-        [named(row), f"{size:,}", _clean(row), attack_cell(row.cells.get("bim")), median_cell(row.cells["cw"], 3), worst(row)]
+        [
+            named(row),
+            f"{size:,}",
+            _clean(row),
+            attack_cell(row.cells.get("bim"), row),
+            median_cell(row.cells["cw"], 3),
+            worst(row),
+        ]
         for row, size in zip(chosen, sizes, strict=True)
     ]
     correlation = float(stats.spearmanr(sizes, medians).statistic)
@@ -86,7 +93,7 @@ def units_help(rows: Rows, *, plain: str, other: str) -> Answer:
 
 
 def _line(row: Row) -> list[str]:
-    return [named(row), f"{row.any_cell().model.parameters:,}", _clean(row), attack_cell(row.cells["bim"]), worst(row)]
+    return [named(row), f"{row.any_cell().model.parameters:,}", _clean(row), attack_cell(row.cells["bim"], row), worst(row)]
 
 
 def _clean(row: Row) -> str:
