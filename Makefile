@@ -20,7 +20,7 @@ SHOWN := relu,relog,relog-maxout_4,relog-m*-sigmoid_out,*_at,relu-trades
 LAYOUT := $(shell find src attacks models benchmark \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' -o -path '*/site/templates/*' -o -path '*/site/assets/*' \) | sort | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(LAYOUT)
 
-.PHONY: benchmark test libraries canaries peers setup smoke lint train leaderboards site screenshots clean
+.PHONY: benchmark test libraries canaries peers setup smoke lint train leaderboards versions site screenshots clean
 
 benchmark: $(READY)
 	$(BIN)/robustboard run --protocol quick
@@ -58,6 +58,13 @@ leaderboards: $(READY)
 	$(BIN)/robustboard report leaderboards/results --known leaderboards/distances --models '$(SHOWN)' --into README.md
 	$(BIN)/robustboard ablation --write leaderboards/ablation.md
 	$(BIN)/robustboard claims --write leaderboards/claims.md
+
+# How the order of the models changed with the version of standard; the older one's results are in the history.
+V7 := e6a5b79
+versions: $(READY)
+	rm -rf $(RUN)/v7 && mkdir -p $(RUN)/v7
+	git archive $(V7) leaderboards/results/standard | tar -x -C $(RUN)/v7 --strip-components 3
+	$(BIN)/robustboard ranks $(RUN)/v7 leaderboards/results/standard --changes --write leaderboards/versions.md
 
 # The pages of the committed boards; pictures that need MNIST or CIFAR-10 are drawn where these are.
 site: $(READY)

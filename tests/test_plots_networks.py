@@ -266,13 +266,14 @@ def test_a_model_without_gradient_is_told(model: Linear) -> None:
         gradients.picture(digits_view(subject("deaf", Deaf())))
 
 
-def test_a_sweep_begins_clean_only_falls_and_meets_the_protocol(model: Linear) -> None:
+@pytest.mark.parametrize("attack", ["bim", "max_confidence"])
+def test_a_sweep_begins_clean_only_falls_and_meets_the_protocol(attack: str, model: Linear) -> None:
     bench = bench_of(subject("linear", model))
     examples = bench.examples("digits", N)
-    setting = setting_of("bim", [], "standard", examples)
+    setting = setting_of(attack, [], "standard", examples)
     with sitting(bench, "digits", "linear", examples) as sitter:
         curve = sweep.measure(sitter, setting, [0.01, 0.05, 0.2])
-    outcome = in_memory(model, "bim")
+    outcome = in_memory(model, attack)
     assert curve.at(0.0) == round(outcome.clean_accuracy * N)
     assert curve.at(0.2) <= round(outcome.robust_accuracy * N)
     # Within the box, a linear model's margin moves by no more than ε ‖w_j − w_y‖₁: no attack can fool more.

@@ -16,6 +16,7 @@ from scipy import stats
 
 from conftest import Command
 from handmade import make_cell
+from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.report.ranks.intervals import Ranking, rank_rows
@@ -121,7 +122,13 @@ def test_two_versions_of_a_protocol(tmp_path: Path) -> None:
     assert by_column["bim"].tau == pytest.approx(1 / 3)
     (swap,) = by_column["bim"].swaps
     assert (swap.ahead, swap.behind, swap.beyond_chance) == ("a", "b", True)
-    assert f"protocol standard v1 ({first}) → digits · standard · protocol standard v2 ({second})" in render(found, "markdown")
+    title = f"protocol standard v1 ({first}) → digits · standard · protocol standard v2 ({second})"
+    whole, short = render(found, "markdown"), render(found, "markdown", changes_only=True)
+    assert title in whole
+    assert title in short
+    assert ("rank by" in whole, "rank by" in short) == (True, False)
+    with pytest.raises(InputError, match="there are no changes to tell"):
+        render(study([first]), "markdown", changes_only=True)
 
 
 @pytest.mark.parametrize("style", ["terminal", "markdown"])

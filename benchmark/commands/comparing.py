@@ -69,13 +69,19 @@ def compare_command(
 @click.command("ranks")
 @click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--columns", help="Only these: attacks, worst_case, worst_case_l2; default: all.")
+@click.option("--changes", "changes_only", is_flag=True, help="Only how the order changes from each folder to the next.")
 @click.option(
     "--known", multiple=True, type=click.Path(path_type=Path), help="Further results: their diagnoses stand in for missing ones."
 )
 @click.option("--json", "as_json", is_flag=True, help="Every rank, swap and spread, as JSON.")
 @click.option("--write", type=click.Path(path_type=Path), help="Also write the page as Markdown to this file.")
 def ranks_command(
-    folders: tuple[Path, ...], columns: str | None, known: tuple[Path, ...], as_json: bool, write: Path | None
+    folders: tuple[Path, ...],
+    columns: str | None,
+    changes_only: bool,
+    known: tuple[Path, ...],
+    as_json: bool,
+    write: Path | None,
 ) -> None:
     """How far the order of the models below DIR can be believed: ranks as intervals, by every column; how the order changes from
     attack to attack and between implementations of one; the spread over seeds. Of several folders, such as two versions of
@@ -83,6 +89,7 @@ def ranks_command(
     """
     found = study.study(folders or [leaderboards() / "results" / "standard"], words(columns), known)
     say_left_alone(found.troubles)
-    print(json.dumps(ranks_page.as_json(found), indent=1) if as_json else ranks_page.render(found, "terminal"))
+    shown = ranks_page.render(found, "terminal", changes_only=changes_only)
+    print(json.dumps(ranks_page.as_json(found), indent=1) if as_json else shown)
     if write is not None:
-        write_atomically(write, ranks_page.render(found, "markdown"))
+        write_atomically(write, ranks_page.render(found, "markdown", changes_only=changes_only))

@@ -48,7 +48,7 @@ def picture(view: View) -> Picture:
     row, dataset = view.row, view.board.dataset
     settings = [view.setting(name, USUAL_N) for name in view.attacks or ATTACKS]
     for setting in settings:
-        if setting.block.aim != "budget":
+        if setting.block.aim == "minimum":
             raise InputError(f"{setting.block.name} is not confined to a radius: its curve is that of plot epsilon")
     with sitting(view.bench, dataset, row.model, view.bench.examples(dataset, USUAL_N)) as sitter:
         curves = [measure(sitter, each, [share * each.block.eps for share in SHARES]) for each in settings]

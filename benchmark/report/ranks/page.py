@@ -8,6 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.report.escaping import for_markdown, for_terminal
 from robustboard.benchmark.report.ranks.intervals import rank_text
 from robustboard.benchmark.report.ranks.stability import Agreement, over_implementations
@@ -24,6 +25,12 @@ INTRODUCTION = """# How far an order can be believed
 The ranks that a model can have by every column of a board, how the order changes from column to column and, where several
 implementations of an attack were run, from one to the other, and how far runs that differ by their seed lie apart.
 `robustboard ranks` makes this page. ▲ or △ behind a name: the marks below the tables of `robustboard report` say why."""
+CHANGES = """# How an order changed
+
+How the order of the models changed from one folder of results to the next, by every column that both have, over the models that
+both have. `robustboard ranks FOLDER FOLDER --changes` makes this page.
+
+Kendall's τ: 1 is the same order, −1 the reverse; – where an order has only ties."""
 RANKS = (
     "The ranks that a model can have by each column: exact McNemar of every pair on the same examples, Holm's correction over "
     "the pairs of a column, 5 %. Models marked ▲ are not tested in the columns that say so."
@@ -41,11 +48,16 @@ SEEDS = (
 )
 
 
-def render(found: Study, style: str) -> str:
-    """The study as text; `style` is "terminal" or "markdown"."""
+def render(found: Study, style: str, *, changes_only: bool = False) -> str:
+    """The study as text; `style` is "terminal" or "markdown". `changes_only`: without the boards on their own. Raises
+    `InputError` where that leaves nothing."""
+    if changes_only and not found.changes:
+        raise InputError("there are no changes to tell: name two folders or more that have boards of one data set")
     several = len({each.folder for each in found.boards}) > 1
-    parts = [_board(each, several, style) for each in found.boards] + [_change(each, style) for each in found.changes]
-    return "\n\n".join([*([INTRODUCTION] if style == "markdown" else []), *parts]) + "\n"
+    parts = [] if changes_only else [_board(each, several, style) for each in found.boards]
+    parts += [_change(each, style) for each in found.changes]
+    introduction = CHANGES if changes_only else INTRODUCTION
+    return "\n\n".join([*([introduction] if style == "markdown" else []), *parts]) + "\n"
 
 
 def as_json(found: Study) -> dict[str, Any]:
