@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Literal
@@ -17,11 +18,11 @@ Shot = tuple[str, str, int, Literal["light", "dark"]]
 
 
 def shots(site: Path) -> list[Shot]:
-    """Name, page, height and theme: a board, a model of it, two models beside each other."""
+    """Name, page, height and theme: a board, the model that stands first, the second beside it."""
     boards = sorted(path.stem for path in (site / "models").iterdir())
     board = "mnist" if "mnist" in boards else boards[0]
-    models = [path.stem for path in sorted((site / "models" / board).glob("*.html"))]
-    first, second = next((name for name in models if "at" in name), models[0]), models[-1]
+    rows = json.loads((site / "data" / f"{board}.json").read_text(encoding="utf-8"))
+    first, second = list(dict.fromkeys(row["model"] for row in rows))[:2]
     return [
         ("board", f"{board}.html", 1320, "light"),
         ("model", f"models/{board}/{first}.html", 1700, "light"),
