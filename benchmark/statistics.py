@@ -44,7 +44,8 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
 def paired_difference(a: Sequence[int], b: Sequence[int]) -> PairedDifference:
     """Compare two 0/1 outcomes on the same examples: Newcombe's score interval for paired shares (Newcombe 1998,
     "Improved confidence intervals for the difference between binomial proportions based on paired data", method 10), which
-    is not of width 0 where the two agree everywhere, and exact McNemar (a binomial test of the discordant pairs).
+    is not of width 0 where the two agree everywhere, and exact McNemar (a binomial test of the discordant pairs). The interval
+    is written out here because SciPy and statsmodels have it for independent shares only.
 
     Raises ValueError when the two do not have the same length or are empty.
     """
