@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 import robustboard
 from conftest import Linear
+from handmade import make_diagnosis
 from pictured import ABOUT, bench_of, digits_view, linear_digits, subject, texts
 from robustboard.attacks import projections
 from robustboard.benchmark.datasets import load_dataset
@@ -22,7 +24,9 @@ from robustboard.benchmark.plots import confusion, filters, gallery, gradients, 
 from robustboard.benchmark.plots.bench import attacked, setting_of, sitting
 from robustboard.benchmark.plots.images import first_of_each_class, scaled
 from robustboard.benchmark.plots.picture import rendered
+from robustboard.benchmark.plots.view import Scope, View
 from robustboard.benchmark.records import Outcome
+from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.subjects import Subject
 
 N = 100
@@ -296,3 +300,16 @@ def test_what_cannot_be_had_is_told(model: Linear) -> None:
         confusion.picture(digits_view(subject("linear", model), attacks=("worst_case",)))
     with pytest.raises(InputError, match="n = 2000 is larger than digits's test set of 1000"):
         confusion.picture(digits_view(subject("linear", model), n=2000))
+
+
+@pytest.mark.parametrize("kind", [confusion, filters, gallery, gradients, sweep, transfer], ids=lambda kind: kind.__name__)
+def test_a_failed_check_stands_on_every_picture_of_a_network(kind: ModuleType, model: Linear) -> None:
+    scope: Scope = "board" if kind is transfer else "model"
+    subjects = [subject("linear", model), subject("other", model)][: 2 if kind is transfer else 1]
+    plain = digits_view(*subjects, scope=scope, n=10)
+    cells = [cell for row in plain.board.rows for cell in row.cells.values()]
+    (board,) = make_boards(cells, [], [], [make_diagnosis("linear", {7: "fail"}), make_diagnosis("other")])
+    shown = " ".join(texts(kind.picture(View(board, board.rows, scope, bench=plain.bench))))
+    assert "linear ▲" in shown, "its name"
+    assert "▲ linear: check 7: something was seen" in shown, "its reason"
+    assert "other ▲" not in shown
