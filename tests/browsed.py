@@ -86,6 +86,15 @@ def settle(page: Page) -> None:
     page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(() => setTimeout(done))))")
 
 
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until the element has the focus, at most once round the page."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
 def sort(page: Page, name: str) -> None:
     head(page, name).click()
     settle(page)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from browsed import head, models, opened, settle, sort
+from browsed import head, models, opened, settle, sort, tab_to
 from sited import cells_of, keep, make_site
 
 if TYPE_CHECKING:
@@ -133,6 +133,23 @@ def test_keys_alone_sort_explain_and_open(page: Page, site: Path) -> None:
     page.locator("#board tbody a", has_text="strong").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/models/digits/strong.html")
+
+
+def test_keys_alone_search_and_filter(page: Page, site: Path) -> None:
+    opened(page, site / "digits.html")
+    tab_to(page, "#search")
+    page.keyboard.type("ea")
+    settle(page)
+    assert models(page) == ["weak"]
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    tab_to(page, "#filters")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.closest('tr.filters') !== null"), "the focus goes to the first filter"
+    tab_to(page, "[aria-label='Filter bim']")
+    page.keyboard.type("< 15")
+    settle(page)
+    assert models(page) == ["alike", "weak"]
 
 
 def test_hovering_explains_a_column_and_a_flag(page: Page, site: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from browsed import opened
+from browsed import opened, tab_to
 from robustboard.benchmark.report.compare.differences import compare_sides
 from robustboard.benchmark.report.compare.sides import read_sides
 from sited import wait_until
@@ -55,6 +55,29 @@ def test_swapping_turns_every_number_round(page: Page, site: Path) -> None:
     assert after[3:5] == before[3:5]
     assert after[5].split(" · ")[1:3] == before[5].split(" · ")[2:0:-1]
     assert "B withstands significantly more" in (page.text_content("#said") or "")
+
+
+def test_keys_alone_choose_and_swap(page: Page, site: Path) -> None:
+    opened(page, site / "compare.html", "digits/strong/weak")
+    page.wait_for_selector("#result[data-ready]")
+    tab_to(page, "#b")
+    # The first letters of an option choose it.
+    page.keyboard.type("alike")
+    wait_until(page, "location.hash === '#digits/strong/alike'")
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.id") == "swap"
+    page.keyboard.press("Enter")
+    wait_until(page, "location.hash === '#digits/alike/strong'")
+
+
+def test_the_links_of_a_comparison_lead_to_its_models(page: Page, pictured: Path) -> None:
+    opened(page, pictured / "compare.html", "digits/a/b")
+    page.wait_for_selector("#result[data-ready]")
+    links = page.eval_on_selector_all("#result a", "found => found.map(link => decodeURIComponent(new URL(link.href).pathname))")
+    assert {Path(link).name for link in links} >= {"a.html", "b.html"}
+    assert all(Path(link).is_file() for link in links)
+    page.click("#side h2 a >> text=b")
+    page.wait_for_url("**/models/digits/b.html")
 
 
 def test_a_comparison_carries_marks_and_tests_no_bound(page: Page, site: Path) -> None:
