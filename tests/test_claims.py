@@ -96,7 +96,7 @@ def test_a_reward_helps_where_distances_grow_beyond_chance() -> None:
         "It stands: of 1 pairs the reward lengthens C&W's distances in 1 and shortens them in 0; accuracy under FGSM rises in 0"
     )
     page = claims.page(boards)
-    assert "+0.200 ↑" in page
+    assert "+0.200 *" in page
     assert re.search(r"\+2\.5 \[-\d+\.\d, \+\d+\.\d\] +\|", page), "one example more is chance"
     assert "50.0 → 52.5" in page
 

@@ -91,42 +91,71 @@ def test_of_two_diagnoses_the_newer_speaks() -> None:
         assert row.marks == ("check 9: something was seen",)
 
 
-def test_a_diagnosis_under_another_protocol_stands_in_for_a_missing_one() -> None:
+@pytest.mark.parametrize("protocol", ["other", "standard"])
+def test_a_known_diagnosis_stands_in_for_a_missing_one(protocol: str) -> None:
     cells = [make_cell("strong", fooled=FEW), make_cell("weak", fooled=MANY)]
+    cases = {7: "fail", 8: "fail", 18: "fail", 19: "fail"}
     known = [
-        make_diagnosis("strong", {7: "fail", 8: "fail"}, protocol="other", version=9, cells={"ddn": "1" * 64}, reason=SEEN),
-        make_diagnosis("weak", protocol="other"),
+        make_diagnosis("strong", cases, protocol=protocol, version=9, cells={"ddn": "1" * 64}, reason=SEEN),  # type: ignore[arg-type]
+        make_diagnosis("weak", protocol=protocol, version=9),
     ]
     (found,) = make_boards(cells, [], [], [], known)
     weak, strong = found.rows
     assert (weak.model, weak.marks) == ("weak", ())
-    assert strong.marks == (f"check 7 under other: {SEEN}", f"check 8 under other: {SEEN}")
+    # What other attacks did, 18 and 19, is not said of these.
+    assert strong.marks == tuple(f"check {number} elsewhere, under {protocol} v9: {SEEN}" for number in (7, 8))
     assert (strong.sign, strong.is_suspect) == ("▲", True)
-    # Those of a folder of several protocols stand in for each other, and make no empty row.
-    boards = make_boards([*cells, make_cell("strong", protocol="other")], [], [], known)
-    assert [(board.protocol, len(board.rows)) for board in boards] == [("other", 1), ("standard", 2)]
-    assert {row.model: row.sign for row in boards[1].rows} == {"strong": "▲", "weak": ""}
+
+
+def test_a_protocol_of_the_same_folder_lends_what_failed_and_no_more() -> None:
+    cells = [make_cell("strong", fooled=FEW), make_cell("weak", fooled=MANY)]
+    lent = [make_diagnosis("strong", {7: "fail"}, protocol="other"), make_diagnosis("weak", protocol="other")]
+    boards = make_boards([*cells, make_cell("strong", protocol="other"), make_cell("weak", protocol="other")], [], [], lent)
+    assert {row.model: row.marks for row in boards[0].rows} == {"strong": ("check 7: something was seen",), "weak": ()}
+    assert {row.model: row.marks for row in boards[1].rows} == {
+        "strong": ("check 7 elsewhere, under other v1: something was seen", NOT_DIAGNOSED),
+        "weak": (NOT_DIAGNOSED,),
+    }
+
+
+def test_a_newer_pass_under_one_protocol_hides_no_failure_under_another() -> None:
+    late = "2026-01-01T00:00:00+00:00"
+    known = [make_diagnosis(verdicts={7: "fail"}, protocol="one"), make_diagnosis(protocol="two", finished=late)]
+    (row,) = make_boards([make_cell()], [], [], [], known)[0].rows
+    assert row.marks == ("check 7 elsewhere, under one v1: something was seen",)
+    # The same protocol's newer one speaks for both.
+    (row,) = make_boards([make_cell()], [], [], [], [known[0], make_diagnosis(protocol="one", finished=late)])[0].rows
+    assert row.marks == ()
 
 
 @pytest.mark.parametrize(
     "other", [{"weights": "b" * 64}, {"code": "c" * 64}, {"source": "mine.py:build (sha256 1)"}, {"dataset": "mnist"}]
 )
-def test_a_diagnosis_of_another_model_under_another_protocol_says_nothing(other: dict[str, str]) -> None:
-    (row,) = make_boards([make_cell()], [], [], [], [make_diagnosis(verdicts={7: "fail"}, protocol="other", **other)])[0].rows  # type: ignore[arg-type]
+def test_a_diagnosis_of_another_model_says_nothing(other: dict[str, str]) -> None:
+    diagnosis = make_diagnosis(verdicts={7: "fail"}, protocol="other", **other)  # type: ignore[arg-type]
+    (row,) = make_boards([make_cell()], [], [], [], [diagnosis])[0].rows
     assert row.marks == (NOT_DIAGNOSED,)
 
 
-def test_its_own_diagnosis_speaks_before_one_of_another_protocol() -> None:
+def test_a_rows_own_diagnosis_alone_speaks() -> None:
     known = [make_diagnosis(verdicts={7: "fail"}, protocol="other", finished="2026-01-01T00:00:00+00:00")]
     (row,) = make_boards([make_cell()], [], [], [make_diagnosis(verdicts={8: "fail"})], known)[0].rows
     assert row.marks == ("check 8: something was seen",)
-    # One that went by older cells is no longer its own: both are told.
+    # One that went by older cells is not shown: then both are told.
     older = make_diagnosis(cells={"bim": "1" * 64})
     (row,) = make_boards([make_cell()], [], [], [older], known)[0].rows
     assert row.marks == (
-        "check 7 under other: something was seen",
+        "check 7 elsewhere, under other v1: something was seen",
         "its diagnosis went by an older bim and is not shown: diagnose it again",
     )
+
+
+def test_a_known_diagnosis_that_does_not_read_is_told(tmp_path: Path) -> None:
+    save(tmp_path / "cells", "relu", None)
+    save(tmp_path / "known", "relu", make_diagnosis("relu", {7: "fail"}))
+    path = file_of(tmp_path / "known" / "standard", "digits", "relu")
+    path.write_text("{", encoding="utf-8")
+    assert any(str(path) in trouble for trouble in publish([tmp_path / "cells"], "terminal", known=[tmp_path / "known"]).troubles)
 
 
 def test_what_the_cells_say_themselves_is_said_once() -> None:

@@ -66,6 +66,13 @@ def rows(*cells: CellResult) -> list[ResultRow]:
     return rows_of(make_boards(cells, []))
 
 
+def test_a_record_says_how_far_its_number_lies_above_the_worst_case() -> None:
+    found = rows(
+        make_cell(attack="fgsm", fooled=[0] * 20), make_cell(attack="bim", fooled=[1] * 5 + [0] * 15), make_cell(attack="jsma")
+    )
+    assert {row.attack: row.above_worst_case for row in found} == {"fgsm": 0.25, "bim": 0.0, "jsma": None}
+
+
 MARK = "outputs are probabilities, which can hide gradients"
 
 

@@ -139,12 +139,15 @@ def test_the_page_of_optimality_has_it_too() -> None:
     assert {row[0] for row in grid.rows} == {"relog ▲", "relog-maxout_4 △", "relu"}
 
 
-def test_tables_and_orders_of_another_protocol_have_it_from_results_that_are_known(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["distances", "standard"])
+def test_tables_and_orders_of_other_folders_have_it_from_results_that_are_known(
+    protocol: str, folder: Path, tmp_path: Path
+) -> None:
     for at, each in enumerate(CELLS):
-        write_cell(replace(each, protocol=replace(each.protocol, name="distances")), tmp_path / f"{at}.json")
+        write_cell(replace(each, protocol=replace(each.protocol, name=protocol)), tmp_path / f"{at}.json")
     text = publish([tmp_path], "markdown", known=[folder]).text
     assert bare(text) == []
-    assert f"▲ relog: check 7 under standard: {SEEN}." in text
+    assert f"▲ relog: check 7 elsewhere, under standard v1: {SEEN}." in text
     assert "not diagnosed" not in text
     assert bare(render(study([tmp_path], known=[folder]), "markdown")) == []
 

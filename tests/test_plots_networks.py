@@ -289,6 +289,9 @@ def test_a_sweep_begins_clean_only_falls_and_meets_the_protocol(attack: str, mod
         safe = ((leads - radius * reach > 0) | torch.nn.functional.one_hot(examples.labels, 10).bool()).all(1)
         assert curve.at(radius) >= int(safe.sum())
     assert curve.measured == (0.0, 0.01, 0.05, 0.2)
+    assert "max_confidence" in " ".join(
+        texts(sweep.picture(digits_view(subject("linear", model), n=10, attacks=("max_confidence",))))
+    )
     with pytest.raises(InputError, match="cw is not confined to a radius"):
         sweep.picture(digits_view(subject("linear", model), attacks=("cw",)))
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from conftest import Command
-from handmade import make_cell
+from handmade import make_cell, make_diagnosis
+from robustboard.benchmark.diagnose.record import file_of, write_diagnosis
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import make_boards
@@ -129,6 +130,24 @@ def test_two_versions_of_a_protocol(tmp_path: Path) -> None:
     assert ("rank by" in whole, "rank by" in short) == (True, False)
     with pytest.raises(InputError, match="there are no changes to tell"):
         render(study([first]), "markdown", changes_only=True)
+
+
+def test_the_command_tells_changes_alone_in_every_form(command: Command, tmp_path: Path) -> None:
+    first = save(tmp_path / "1", cell("a", 40), cell("b", 20))
+    second = save(tmp_path / "2", cell("a", 10), cell("b", 20))
+    shown = command("ranks", first, second, "--changes", "--write", tmp_path / "changes.md").out
+    assert "rank by" not in shown + (tmp_path / "changes.md").read_text(encoding="utf-8")
+    assert "2 swaps of a pair, 2 of them beyond chance" in shown
+    found = json.loads(command("ranks", first, second, "--changes", "--json").out)
+    assert (found["boards"], len(found["changes"])) == ([], 1)
+
+
+def test_the_command_takes_diagnoses_from_results_that_are_known(command: Command, tmp_path: Path) -> None:
+    folder = save(tmp_path / "cells", cell("a", 40), cell("b", 20))
+    for model in ("a", "b"):
+        write_diagnosis(make_diagnosis(model, {7: "fail"} if model == "a" else {}), file_of(tmp_path / "known", "digits", model))
+    (board,) = json.loads(command("ranks", folder, "--known", tmp_path / "known", "--json").out)["boards"]
+    assert board["marks"] == {"a": ["▲ check 7 elsewhere, under standard v1: something was seen"]}
 
 
 @pytest.mark.parametrize("style", ["terminal", "markdown"])

@@ -152,6 +152,14 @@ def test_keys_alone_search_and_filter(page: Page, site: Path) -> None:
     assert models(page) == ["alike", "weak"]
 
 
+def test_hovering_explains_a_number_that_flatters(page: Page, tmp_path: Path) -> None:
+    make_site(keep(tmp_path / "cells", cells_of("a", {"bim": 4, "fgsm": 38})), tmp_path / "site")
+    opened(page, tmp_path / "site" / "digits.html")
+    (told,) = page.locator("#board td", has_text="↓").all()
+    told.hover()
+    assert "on the same examples the worst case is more than 10 points lower" in (page.text_content("#tip") or "")
+
+
 def test_hovering_explains_a_column_and_a_flag(page: Page, site: Path) -> None:
     opened(page, site / "digits.html")
     head(page, "worst L∞").hover()

@@ -89,7 +89,9 @@ def ranks_command(
     """
     found = study.study(folders or [leaderboards() / "results" / "standard"], words(columns), known)
     say_left_alone(found.troubles)
-    shown = ranks_page.render(found, "terminal", changes_only=changes_only)
-    print(json.dumps(ranks_page.as_json(found), indent=1) if as_json else shown)
+    if as_json:
+        print(json.dumps(ranks_page.as_json(found, changes_only=changes_only), indent=1))
+    else:
+        print(ranks_page.render(found, "terminal", changes_only=changes_only))
     if write is not None:
         write_atomically(write, ranks_page.render(found, "markdown", changes_only=changes_only))

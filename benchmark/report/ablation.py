@@ -10,7 +10,7 @@ from robustboard.benchmark.datasets import title
 from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.escaping import for_markdown
 from robustboard.benchmark.report.setting import setting
-from robustboard.benchmark.report.tables import attack_cell, median_cell, share, worst_cell
+from robustboard.benchmark.report.tables import FAR, attack_cell, median_cell, share, worst_cell
 from robustboard.benchmark.statistics import wilson
 from robustboard.models.plan import ABLATIONS, QUADRATIC
 from robustboard.models.registry import ModelCard
@@ -41,13 +41,13 @@ LOGGED = {
     "cifar10/relog-elliptical-maxout_4": "39–54, falling",
 }
 """The clean accuracy that the logs gave, in %, of networks of fifteen million parameters."""
-INTRODUCTION = """# The ablation
+INTRODUCTION = f"""# The ablation
 
 The networks of the logs' ablations, part by part, beside the plain network of their data set, under one schedule of training
 and, by narrower layers, with at most a quarter more parameters and multiply-adds. Robust accuracy in % with Wilson's 95 %
 interval, each an upper bound, and beside it the clean accuracy over the same examples. The median
 is over the examples right clean. ▲ or △ behind a name: the marks below the [table of `standard`](README.md) say why; ↓ behind a
-number: on the same examples the worst case is more than 10 points lower. Each line is one run of training;
+number: on the same examples the worst case is more than {100 * FAR:.0f} points lower. Each line is one run of training;
 [how far seeds lie apart](claims.md#6-does-the-seed-of-the-initialisation-matter) is measured for two recipes. The logs gave no
 clean accuracy for MNIST, and for CIFAR-10 that of networks of fifteen million parameters.
 `robustboard ablation` makes this page from the cells of `standard`.

@@ -16,7 +16,7 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.certificates import checked
-from robustboard.benchmark.report.diagnoses import flags_of, of_model, under_others
+from robustboard.benchmark.report.diagnoses import Flags, flags_of, of_model, under_others
 from robustboard.benchmark.report.verdicts import clean_disagreements, jointly_robust_examples, robust_examples
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
@@ -104,7 +104,8 @@ class Row:
 
     def above_worst_case(self, cell: CellResult) -> float | None:
         """By what share of its examples the cell's robust accuracy lies above the worst case over all that the row has of its
-        norm, on the same examples; None where the norm has no worst case."""
+        norm, on the same examples; None where the norm has no worst case. An example that another cell has wrong clean counts as
+        fallen: the row is marked for that."""
         if cell.attack.norm not in CASCADES.values():
             return None
         robust = self._standing[cell.attack.norm]
@@ -143,12 +144,12 @@ def make_boards(
     manifests: Iterable[Manifest],
     certificates: Iterable[CertifiedResult] = (),
     diagnoses: Sequence[Diagnosis] = (),
-    elsewhere: Sequence[Diagnosis] = (),
+    known: Sequence[Diagnosis] = (),
 ) -> list[Board]:
     """One board a protocol and data set, in the order of names. Cells of different versions of a protocol, of different
     examples or of different attack parameters never share a board: `InputError` names the difference. A certificate and a
-    diagnosis stand in their model's row, or the row says why not; one under another protocol, `elsewhere` or not, stands in for
-    one that is missing."""
+    diagnosis stand in their model's row, or the row says why not; where a model has no diagnosis of its own, those of other
+    protocols lend theirs, and those that are `known` from elsewhere stand in."""
     plans: dict[str, Manifest] = {}
     for manifest in manifests:
         name = manifest.protocol.name
@@ -168,7 +169,7 @@ def make_boards(
         groups.setdefault((diagnosis.protocol.name, diagnosis.dataset.name), [])
     order = ["digits", "mnist", "cifar10"]
     keys = sorted(groups, key=lambda key: (key[0], order.index(key[1]) if key[1] in order else len(order), key[1]))
-    return [_make_board(*key, groups[key], plans.get(key[0]), proofs.get(key, []), diagnoses, elsewhere) for key in keys]
+    return [_make_board(*key, groups[key], plans.get(key[0]), proofs.get(key, []), diagnoses, known) for key in keys]
 
 
 def _make_board(
@@ -178,7 +179,7 @@ def _make_board(
     manifest: Manifest | None,
     certificates: Sequence[CertifiedResult],
     diagnoses: Sequence[Diagnosis],
-    elsewhere: Sequence[Diagnosis],
+    known: Sequence[Diagnosis],
 ) -> Board:
     planned = manifest.planned.get(dataset, {}) if manifest else {}
     by_model: dict[str, list[CellResult]] = {}
@@ -191,8 +192,15 @@ def _make_board(
     attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
     columns = tuple(name for name in attacks if name not in CASCADES)
     proofs = {name: [proof for proof in certificates if proof.model.name == name] for name in current}
-    looks = {name: of_model(diagnoses, protocol, dataset, name) for name in current}
-    lent = {name: under_others([*diagnoses, *elsewhere], protocol, dataset, name) for name in current}
+    flags = {
+        name: flags_of(
+            of_model(diagnoses, protocol, dataset, name),
+            shown,
+            under_others(diagnoses, protocol, dataset, name),
+            known=[look for look in known if (look.dataset.name, look.model.name) == (dataset, name)],
+        )
+        for name, (shown, _) in current.items()
+    }
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     stopped = {row.model: row.reason for row in not_run if row.model}
     rows = [
@@ -203,8 +211,7 @@ def _make_board(
             manifest.attacks if manifest else (),
             stale,
             proofs[name],
-            looks[name],
-            lent[name],
+            flags[name],
             stopped.get(name, ""),
         )
         for name, (shown, stale) in current.items()
@@ -314,14 +321,12 @@ def _make_row(
     of_protocol: Sequence[str],
     stale: Sequence[str],
     certificates: Sequence[CertifiedResult],
-    diagnoses: Sequence[Diagnosis],
-    elsewhere: Sequence[Diagnosis],
+    flags: Flags,
     stopped: str,
 ) -> Row:
     missing = tuple(name for name in planned if name not in cells)
     unasked = tuple(name for name in of_protocol if name not in planned and name not in cells)
     certificate, troubles = checked(certificates, list(cells.values()))
-    flags = flags_of(diagnoses, cells, elsewhere)
     informs = (*flags.informs, *([f"not asked for, of its protocol: {', '.join(unasked)}"] if unasked else []))
     found = (*marks(cells), *stale, *troubles, *flags.doubts, *informs)
     return Row(model, cells, missing, found, certificate, informs, unasked, stopped)

@@ -23,6 +23,8 @@ answer is not the same twice (5, 12, 14, 21), an attack broke a rule (18). Of th
 """
 
 
+_OF_THE_ATTACKS = frozenset({18, 19})
+"""The checks of what attacks did, not of what the model is: they say nothing where other attacks ran."""
 NOT_DIAGNOSED = "not diagnosed: whether its attacks had a chance is not known (robustboard diagnose)"
 
 
@@ -34,26 +36,45 @@ class Flags:
     informs: tuple[str, ...] = ()
 
 
-def flags_of(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult], elsewhere: Sequence[Diagnosis] = ()) -> Flags:
-    """The failed checks of one model's newest diagnosis that speaks of the same weights, code and cells as the row's. Where
-    none does, those of the newest of `elsewhere`, the model's diagnoses under other protocols, that speaks of the same weights
-    and code: what a model hides it hides from every protocol. Of any other diagnosis only that it is not shown, and why; without
-    one, that there is none. A check that warns is for the diagnosis' own table: one example in a thousand is no reason to mark
-    a row."""
+def flags_of(
+    diagnoses: Sequence[Diagnosis],
+    cells: Mapping[str, CellResult],
+    lent: Sequence[Diagnosis] = (),
+    *,
+    known: Sequence[Diagnosis] = (),
+) -> Flags:
+    """The failed checks of one model's newest diagnosis that speaks of the same weights, code and cells as the row's: it alone
+    speaks, its attacks are those of the row. Without one the row says so, or why the one that is there is not shown, and has
+    the failed checks of the model's diagnoses elsewhere, `lent` by other protocols or by results that are `known`: what a
+    model hides it hides from every protocol. Only one that is known stands in with what it passed, too. A check that warns is
+    for the diagnosis' own table: one example in a thousand is no reason to mark a row."""
     newest = shown(diagnoses, cells)
     if newest is not None:
-        return _told(newest, [finding for finding in newest.findings if not _is_said(finding, cells)])
-    unfit = [f"its diagnosis {why} and is not shown: diagnose it again" for why in _differences(diagnoses, cells)]
-    alike = [diagnosis for diagnosis in elsewhere if not _other_model(diagnosis, _largest(cells))]
-    if alike:
-        borrowed = max(alike, key=_finished)
-        found = [finding for finding in borrowed.findings if finding.number != 4 or not _is_said(finding, cells)]
-        flags = _told(borrowed, found, f" under {borrowed.protocol.name}")
-        return Flags(flags.doubts, (*flags.informs, *unfit))
-    return Flags(informs=tuple(unfit or [NOT_DIAGNOSED]))
+        return _told([finding for finding in newest.findings if not _is_said(finding, cells)])
+    found = [_borrowed(diagnosis, cells) for diagnosis in _newest_of_each([*lent, *known], cells)]
+    informs = [text for flags in found for text in flags.informs]
+    informs += [f"its diagnosis {why} and is not shown: diagnose it again" for why in _differences(diagnoses, cells)]
+    if not diagnoses and not _newest_of_each(known, cells):
+        informs.append(NOT_DIAGNOSED)
+    return Flags(tuple(text for flags in found for text in flags.doubts), tuple(informs))
 
 
-def _told(diagnosis: Diagnosis, findings: Iterable[Finding], where: str = "") -> Flags:
+def _newest_of_each(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) -> list[Diagnosis]:
+    """Of the diagnoses of the same weights and code the newest under each version of each protocol."""
+    newest: dict[tuple[str, int], Diagnosis] = {}
+    for diagnosis in sorted(diagnoses, key=_finished):
+        if not _other_model(diagnosis, _largest(cells)):
+            newest[diagnosis.protocol.name, diagnosis.protocol.version] = diagnosis
+    return list(newest.values())
+
+
+def _borrowed(diagnosis: Diagnosis, cells: Mapping[str, CellResult]) -> Flags:
+    findings = [each for each in diagnosis.findings if each.number not in _OF_THE_ATTACKS]
+    where = f" elsewhere, under {diagnosis.protocol.name} v{diagnosis.protocol.version}"
+    return _told([each for each in findings if not _is_said(each, cells)], where)
+
+
+def _told(findings: Iterable[Finding], where: str = "") -> Flags:
     failed = [finding for finding in findings if finding.verdict == "fail"]
     told = [(finding.number, f"check {finding.number}{where}: {finding.reason}") for finding in failed]
     return Flags(

@@ -100,8 +100,12 @@ def read_boards(folders: Sequence[Path], known: Sequence[Path] = ()) -> tuple[li
         looks, unread = read_diagnoses(folder)
         diagnoses += looks
         troubles += unread
-    elsewhere = [look for folder in known for look in read_diagnoses(_there(folder))[0]]
-    return make_boards(cells, manifests, certificates, diagnoses, elsewhere), troubles
+    lent = []
+    for folder in known:
+        looks, unread = read_diagnoses(_there(folder))
+        lent += looks
+        troubles += unread
+    return make_boards(cells, manifests, certificates, diagnoses, lent), troubles
 
 
 def _there(folder: Path) -> Path:

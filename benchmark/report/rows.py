@@ -48,10 +48,10 @@ class ResultRow:
     worst_case: float | None = None
     """The model's, per example over everything run in this norm."""
     worst_case_n: int | None = None
-    above_worst_case: float | None = None
-    """How much lower the worst case is on this cell's examples."""
     worst_case_upper_bound_only: bool = False
     """Whether an attack of the norm failed, or the cascade of attacks that belongs to it is not run."""
+    above_worst_case: float | None = None
+    """By what share of its examples this cell's robust accuracy lies above the worst case of the same; None in a norm without."""
     certified_accuracy: float | None = None
     """The model's, a lower bound within the same L∞ ε; its robust accuracy where `certified_exact`."""
     certified_by: str = ""
@@ -164,10 +164,10 @@ def _of_cell(row: Row, cell: CellResult, grades: Sequence[Grade], optimality: fl
         robust_low=outcome.robust_accuracy_ci95[0],
         robust_high=outcome.robust_accuracy_ci95[1],
         upper_bound_only=outcome.upper_bound_only,
-        above_worst_case=row.above_worst_case(cell),
         worst_case=worst.accuracy if worst else None,
         worst_case_n=worst.n if worst else None,
         worst_case_upper_bound_only=bool(worst and is_bound(row, worst, attack.norm)),
+        above_worst_case=row.above_worst_case(cell),
         certified_accuracy=proof.outcome.certified_accuracy if proof else None,
         certified_by=proof.method.name if proof else "",
         certified_exact=bool(proof and proof.is_exact),

@@ -43,7 +43,7 @@ FAR = 0.1
 """By how much an attack's robust accuracy may lie above the worst case of the same examples without a word on it."""
 BELOW = (
     f"↓: on the same examples the worst case is more than {100 * FAR:.0f} points lower; by this attack alone the model looks "
-    "more robust than it is. "
+    "more robust than it is. A number without it may be as far off: the worst case knows only what was run. "
 )
 MARKED = "▲, △: see the marks below the table; △ leaves the number that sorts the rows what it is."
 RANKED = (
@@ -123,7 +123,18 @@ def _legend(boards: Sequence[Board], grades: Sequence[Grade]) -> list[str]:
     """What the columns and signs of the boards mean, nothing where none of them has a row."""
     shown = [board for board in boards if board.rows]
     certified, graded = any(map(_has_certificates, shown)), any(_graded(board, grades) for board in shown)
-    told = (ROBUST, WORST, BELOW, MEDIAN, FAILURE, SECONDS, RANKED, CERTIFIED * certified, GRADED * graded, MARKED)
+    told = (
+        ROBUST,
+        WORST,
+        BELOW * any(map(_has_far_above, shown)),
+        MEDIAN,
+        FAILURE,
+        SECONDS,
+        RANKED,
+        CERTIFIED * certified,
+        GRADED * graded,
+        MARKED,
+    )
     return [sentence.strip() for sentence in told if sentence] if shown else []
 
 
@@ -261,19 +272,23 @@ def marked_name(row: Row) -> str:
 
 
 def attack_cell(cell: CellResult | None, row: Row) -> str:
-    """Robust accuracy in % with its interval, ≤ and ▲ where it is no more than a bound, ↓ where it `is_far_above`."""
+    """Robust accuracy in % with its interval, ≤ and ▲ where it is no more than a bound, ↓ where it is `far_above`."""
     if cell is None:
         return ABSENT
     outcome = cell.outcome
     text = share(round(outcome.robust_accuracy * outcome.n), outcome.n, outcome.robust_accuracy_ci95)
     text = f"≤ {text} ▲" if outcome.upper_bound_only else text
-    return f"{text} ↓" if is_far_above(cell, row) else text
+    return f"{text} ↓" if far_above(cell, row) else text
 
 
-def is_far_above(cell: CellResult, row: Row) -> bool:
-    """Whether the worst case of its row is lower by more than `FAR` on the cell's examples."""
+def far_above(cell: CellResult, row: Row) -> float:
+    """By what share the worst case of the row is lower on the cell's examples; 0 where that is no more than `FAR`."""
     above = row.above_worst_case(cell)
-    return above is not None and above > FAR
+    return above if above is not None and above > FAR else 0.0
+
+
+def _has_far_above(board: Board) -> bool:
+    return any(far_above(row.cells[attack], row) for row in board.rows for attack in board.attacks if attack in row.cells)
 
 
 def worst_cell(row: Row, norm: str, n: int) -> str:

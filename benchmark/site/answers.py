@@ -10,7 +10,7 @@ from robustboard.benchmark.plots.words import NORMS, budget
 from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.ranks.intervals import Ranking, main_column, rank_rows
 from robustboard.benchmark.report.rows import flags_of
-from robustboard.benchmark.report.tables import is_far_above, share
+from robustboard.benchmark.report.tables import far_above, share
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def _flattering(board: Board) -> tuple[Flattery, ...]:
     for row in board.rows:
         for attack in board.attacks:
             cell = row.cells.get(attack)
-            if cell is not None and is_far_above(cell, row):
-                points = 100 * (row.above_worst_case(cell) or 0.0)
-                found.append(Flattery(row.model, row.sign, attack, f"{100 * cell.outcome.robust_accuracy:.1f}", points))
+            above = far_above(cell, row) if cell is not None else 0.0
+            if cell is not None and above:
+                found.append(Flattery(row.model, row.sign, attack, f"{100 * cell.outcome.robust_accuracy:.1f}", 100 * above))
     return tuple(sorted(found, key=lambda each: -each.points))
 
 

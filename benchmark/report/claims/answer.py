@@ -84,5 +84,5 @@ def points(found: PairedDifference) -> str:
     return f"{signed(100 * found.difference, 1)} [{signed(100 * found.low, 1)}, {signed(100 * found.high, 1)}]"
 
 
-def arrow(value: float, significant: bool) -> str:
-    return (" ↑" if value > 0 else " ↓") if significant else ""
+def star(significant: bool) -> str:
+    return " *" if significant else ""

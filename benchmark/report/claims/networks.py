@@ -10,13 +10,13 @@ from robustboard.benchmark.report.claims.answer import (
     MISSING,
     Answer,
     Rows,
-    arrow,
     has,
     longer,
     named,
     points,
     signed,
     standing,
+    star,
     worst,
 )
 from robustboard.benchmark.report.escaping import for_markdown
@@ -108,9 +108,9 @@ def max_fit_helps(rows: Rows) -> Answer:
             named(plain),
             for_markdown(marked_name(rewarded).removeprefix(f"{base}-")),
             _both(plain, rewarded, lambda row: median_cell(row.cells["cw"], 3)),
-            signed(grown[at][0], 3) + arrow(grown[at][0], cw[at]),
+            signed(grown[at][0], 3) + star(cw[at]),
             _both(plain, rewarded, lambda row: f"{100 * row.cells['fgsm'].outcome.robust_accuracy:.1f}"),
-            points(left[at]) + arrow(left[at].difference, fgsm[at]),
+            points(left[at]) + star(fgsm[at]),
             _both(plain, rewarded, _worst_l2),
         ]
         for at, (base, plain, rewarded) in enumerate(found)
@@ -121,7 +121,7 @@ def max_fit_helps(rows: Rows) -> Answer:
     said = "It stands" if lengthened == len(found) and not raised else "False" if not lengthened else "In part"
     verdict = (
         f"{said}: of {len(found)} pairs the reward lengthens C&W's distances in {lengthened} and shortens them in {shortened}; "
-        f"accuracy under FGSM rises in {raised} and falls in {lowered} (↑ or ↓: significant at 5 % after Holm's correction over "
+        f"accuracy under FGSM rises in {raised} and falls in {lowered} (*: significant at 5 % after Holm's correction over "
         "the examples; one run each, and what seeds alone make of both numbers stands below)."
     )
     return Answer(verdict, headers, figures)

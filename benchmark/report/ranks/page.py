@@ -28,16 +28,14 @@ implementations of an attack were run, from one to the other, and how far runs t
 CHANGES = """# How an order changed
 
 How the order of the models changed from one folder of results to the next, by every column that both have, over the models that
-both have. `robustboard ranks FOLDER FOLDER --changes` makes this page.
-
-Kendall's τ: 1 is the same order, −1 the reverse; – where an order has only ties."""
+both have. `robustboard ranks FOLDER FOLDER --changes` makes this page."""
 RANKS = (
     "The ranks that a model can have by each column: exact McNemar of every pair on the same examples, Holm's correction over "
     "the pairs of a column, 5 %. Models marked ▲ are not tested in the columns that say so."
 )
 TAU = (
-    "Kendall's τ between the orders by two columns, in brackets the number of models: 1 is the same order, −1 the reverse; – "
-    "where an order has only ties."
+    "Kendall's τ between two orders, in brackets the number of models: 1 is the same order, −1 the reverse; – where an order has "
+    "only ties."
 )
 ALONE = "An order needs at least two models; here is one."
 ALONE_IN_BOTH = "An order needs at least two models; the two have fewer in common."
@@ -60,10 +58,10 @@ def render(found: Study, style: str, *, changes_only: bool = False) -> str:
     return "\n\n".join([*([introduction] if style == "markdown" else []), *parts]) + "\n"
 
 
-def as_json(found: Study) -> dict[str, Any]:
-    """Everything, shares as fractions."""
+def as_json(found: Study, *, changes_only: bool = False) -> dict[str, Any]:
+    """Everything, shares as fractions; `changes_only` as for `render`."""
     return {
-        "boards": [_board_json(each) for each in found.boards],
+        "boards": [] if changes_only else [_board_json(each) for each in found.boards],
         "changes": [
             {"from": _name(each.first), "to": _name(each.second), "agreements": [asdict(pair) for pair in each.agreements]}
             for each in found.changes
@@ -109,7 +107,7 @@ def _change(change: Change, style: str) -> str:
         [
             title,
             _list("order by", change.agreements, style),
-            paragraph(SWAPS, style),
+            paragraph(f"{TAU} {SWAPS}", style),
             *_swap_lines(change.agreements, {**_signed(change.first), **_signed(change.second)}, style),
         ]
     )

@@ -35,9 +35,10 @@
     tip.style.top = `${below ? at.bottom + 8 : at.top - size.height - 8}px`;
     tip.style.visibility = at.bottom < 0 || at.top > innerHeight ? "hidden" : "visible";
   };
-  // A cell that carries ▲, or is missing, tells what its row's flag tells.
+  // A cell that carries ▲, or is missing, tells what its row's flag tells; one with ↓ what that means.
   const reasons = (target) => {
     const cell = target.closest("td");
+    if (cell && cell.textContent.includes("↓")) return { owner: cell, text: document.body.dataset.below };
     const marked = cell && (cell.textContent.includes("▲") || cell.textContent.trim() === "missing");
     const flag = marked ? cell.parentElement.querySelector(".flag[data-tip]") : null;
     return flag && { owner: cell, text: flag.dataset.tip };
