@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -144,7 +145,13 @@ def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]
 def _holm(p_values: Sequence[float], level: float) -> tuple[list[bool], list[float]]:
     from statsmodels.stats.multitest import multipletests  # noqa: PLC0415  (its import takes a second, few need it)
 
-    fallen, adjusted, *_ = multipletests(p_values, alpha=level, method="holm")
+    # It collects garbage at every call, which takes as long as there are objects: a third of a second beside a board's cells,
+    # thousands of times for the pairs of a site. What is frozen is not looked through.
+    gc.freeze()
+    try:
+        fallen, adjusted, *_ = multipletests(p_values, alpha=level, method="holm")
+    finally:
+        gc.unfreeze()
     return [bool(each) for each in fallen], [float(each) for each in adjusted]
 
 
