@@ -240,6 +240,34 @@ def test_a_picture_is_drawn_once_and_anew_when_its_cells_change(tmp_path: Path, 
     assert not any(name.startswith("b ") for name in drawn)
 
 
+def test_a_build_that_was_killed_goes_on_after_its_last_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = keep(tmp_path / "results", [*cells_of("a", {"bim": 3}), *cells_of("b", {"bim": 4})])
+    make_site(results, tmp_path / "whole", "cells")
+    drawn: list[str] = []
+
+    def dying(kind: Kind, view: View) -> Picture | Missing:
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        made = attempt(kind, view)
+        drawn.extend([f"{view.model} {kind.name}"] if isinstance(made, Picture) else [])
+        return made
+
+    monkeypatch.setattr(pictures, "attempt", dying)
+    with pytest.raises(KeyboardInterrupt):
+        make_site(results, tmp_path / "site", "cells")
+    assert not (tmp_path / "site").exists(), "pages are written at the end"
+    first, drawn[:] = tuple(drawn), []
+    unfinished = tmp_path / ".site.drawn"
+    damaged = next(path for path in sorted(unfinished.iterdir()) if path.suffix == ".webp")
+    damaged.write_bytes(b"cut short")
+    monkeypatch.setattr(pictures, "attempt", lambda kind, view: drawn.append(f"{view.model} {kind.name}") or attempt(kind, view))
+    make_site(results, tmp_path / "site", "cells")
+    assert len(set(first) & set(drawn)) == 1, "the damaged one alone is drawn again"
+    assert not unfinished.exists()
+    whole, goneon = ({path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.*")} for name in ("whole", "site"))
+    assert whole == goneon
+
+
 def test_an_older_site_leaves_nothing_behind(results: Path, tmp_path: Path) -> None:
     make_site(results, tmp_path / "site")
     keep(tmp_path / "few", cells_of("only", {"bim": 3}))

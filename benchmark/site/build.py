@@ -27,8 +27,8 @@ from robustboard.benchmark.report.rows import to_csv
 from robustboard.benchmark.site import datatables, legend
 from robustboard.benchmark.site.boards import BoardPage, board_pages
 from robustboard.benchmark.site.data import comparison, model_json, rows_json
-from robustboard.benchmark.site.folder import write_folder
-from robustboard.benchmark.site.kept import LIST, read_kept
+from robustboard.benchmark.site.folder import check_folder, write_folder
+from robustboard.benchmark.site.kept import LIST, Kept, read_kept
 from robustboard.benchmark.site.models import ModelPage, model_page
 from robustboard.benchmark.site.pictures import Chosen, Drawn, Shown, drawn, views
 from robustboard.benchmark.site.rendering import environment
@@ -74,16 +74,18 @@ class _Known:
 
 def build(request: SiteRequest) -> Built:
     """Write the site. Raises `InputError` when there is nothing to show, and for a folder that holds something else."""
+    check_folder(request.out)
     boards, troubles = read_boards(request.folders, request.known)
     if not boards:
         told = f" ({'; '.join(troubles)})" if troubles else ""
         raise InputError(f"there is nothing to show in {', '.join(map(str, request.folders))}{told}")
     known = _known(request, troubles)
     cells = [cell for board in known.others for row in board.rows for cell in row.cells.values()]
-    pages = board_pages(boards, known.grades, cells)
-    pictures = _pictures(request, pages, known.others)
+    pages, kept = board_pages(boards, known.grades, cells), read_kept(request.out)
+    pictures = _pictures(request, pages, known.others, kept)
     files = _assets() | _written(pages, pictures, known)
     write_folder(request.out, files)
+    kept.finish()
     gone = [each for of_board in pictures for found in of_board.values() for each in found if isinstance(each, Missing)]
     return Built(len(files), sum(map(len, files.values())), tuple(gone), tuple(known.troubles))
 
@@ -99,10 +101,12 @@ def _known(request: SiteRequest, troubles: list[str]) -> _Known:
     return _Known(grades, diagnoses, others, troubles)
 
 
-def _pictures(request: SiteRequest, pages: Sequence[BoardPage], others: Sequence[Board]) -> list[dict[str, list[Drawn]]]:
+def _pictures(
+    request: SiteRequest, pages: Sequence[BoardPage], others: Sequence[Board], kept: Kept
+) -> list[dict[str, list[Drawn]]]:
     """Of each board its pictures by model."""
     boards = [page.board for page in pages]
-    more, kept = [*boards, *others], read_kept(request.out)
+    more = [*boards, *others]
     total = sum(1 for board in boards for _ in views(board, more, request.bench))
     with tqdm(total=total, unit=" pictures", disable=request.quiet or request.pictures == "none") as bar:
         return [drawn(board, more, request.bench, request.pictures, kept, bar.update) for board in boards]

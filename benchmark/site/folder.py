@@ -29,6 +29,11 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         _remove_empty((folder / name).parent, folder)
 
 
+def check_folder(folder: Path) -> None:
+    """Raise `InputError` for a folder that holds anything but a site."""
+    _old(folder)
+
+
 def _old(folder: Path) -> list[str]:
     """The files of the site that is there, none where there is none."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any
 from robustboard.benchmark.plots.kinds import Kind
 from robustboard.benchmark.plots.view import View
 from robustboard.benchmark.report.board import Row
+from robustboard.benchmark.results import write_atomically
 
 LIST = "pictures.json"
 """Names every picture of a site by what it was drawn from."""
@@ -24,19 +26,44 @@ _DRAWN_WITH = ("matplotlib", "numpy", "pillow", "torch")
 
 @dataclass(frozen=True)
 class Kept:
-    """The pictures of a site that is there, by identity: where each is, its content's sha256, and what else is known of it."""
+    """The pictures of a site that is there, by identity: where each is, its content's sha256, and what else is known of it.
+    Beside the site lie those that a build drew which has not come to its end."""
 
     folder: Path
     entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def unfinished(self) -> Path:
+        """The folder of pictures whose build has not come to its end."""
+        return self.folder.with_name(f".{self.folder.name}.drawn")
+
     def found(self, identity: str) -> tuple[Mapping[str, Any], bytes] | None:
         """What is known of a picture, and its content; None where it is not there as it was written."""
-        entry = self.entries.get(identity)
+        there = _read(self.folder, self.entries[identity]) if identity in self.entries else None
+        if there is not None:
+            return there
         try:
-            content = (self.folder / str(entry["path"])).read_bytes() if entry else b""
-            return (entry, content) if entry and hashlib.sha256(content).hexdigest() == entry["sha256"] else None
-        except (OSError, KeyError):
+            entry = json.loads((self.unfinished / f"{identity}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return None
+        return _read(self.unfinished, entry) if isinstance(entry, dict) else None
+
+    def keep(self, identity: str, entry: Mapping[str, Any], content: bytes) -> None:
+        """Write a picture as soon as it is drawn: pages are written at the end, and a build may be killed before."""
+        write_atomically(self.unfinished / str(entry["path"]), content)
+        write_atomically(self.unfinished / f"{identity}.json", json.dumps(entry))
+
+    def finish(self) -> None:
+        """Forget what was drawn: the site has it."""
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+
+
+def _read(folder: Path, entry: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes] | None:
+    try:
+        content = (folder / str(entry["path"])).read_bytes()
+        return (entry, content) if hashlib.sha256(content).hexdigest() == entry["sha256"] else None
+    except (OSError, KeyError):
+        return None
 
 
 def read_kept(folder: Path) -> Kept:

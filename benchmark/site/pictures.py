@@ -98,7 +98,11 @@ def _draw(kind: Kind, view: View, chosen: Chosen, kept: Kept) -> Drawn:
         entry, content = there
         return Shown(identity, kind.name, entry["heading"], entry["text"], entry["width"], entry["height"], content)
     picture = attempt(kind, view)
-    return picture if isinstance(picture, Missing) else _shown(picture, identity)
+    if isinstance(picture, Missing):
+        return picture
+    shown = _shown(picture, identity)
+    kept.keep(identity, shown.entry(f"{identity}.webp"), shown.content)
+    return shown
 
 
 def _shown(picture: Picture, identity: str) -> Shown:
