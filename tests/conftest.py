@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import shutil
@@ -112,14 +111,6 @@ def command(tidy: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return Answer(code, captured.out, captured.err)
 
     return call
-
-
-@pytest.fixture(scope="module")
-def frozen_objects() -> Iterator[None]:
-    """What is in memory is no longer looked at by the collector, which statsmodels calls at every correction of p-values."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @contextmanager

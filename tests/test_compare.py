@@ -17,7 +17,6 @@ from robustboard.benchmark.report.compare.page import as_json, render
 from robustboard.benchmark.report.compare.sides import read_sides
 from robustboard.benchmark.results import write_cell
 
-pytestmark = pytest.mark.usefixtures("frozen_objects")
 WEAK = [1] * 12 + [0] * 8
 STRONG = [0] * 10 + [1] * 3 + [0] * 7
 

@@ -19,7 +19,6 @@ from robustboard.benchmark.report.compare.gate import worse_cells
 from robustboard.benchmark.report.compare.sides import Sides
 from robustboard.benchmark.statistics import holm_adjusted, paired_bootstrap, paired_difference, wilson
 
-pytestmark = pytest.mark.usefixtures("frozen_objects")
 FEW = settings(deadline=None, max_examples=20)
 WEAK = [1] * 12 + [0] * 8
 STRONG = [0] * 10 + [1] * 3 + [0] * 7

@@ -16,7 +16,6 @@ from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.ranks.intervals import Ranking, columns, main_column, rank, rank_rows, rank_text
 from robustboard.benchmark.report.tables import render
 
-pytestmark = pytest.mark.usefixtures("frozen_objects")
 PATIENT = settings(deadline=None, max_examples=40)
 N = 24
 MODELS = st.lists(st.lists(st.integers(0, 1), min_size=N, max_size=N), min_size=1, max_size=6).map(

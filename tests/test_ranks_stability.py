@@ -28,7 +28,6 @@ from robustboard.benchmark.report.ranks.study import study
 from robustboard.benchmark.results import write_cell
 from robustboard.benchmark.statistics import wilson
 
-pytestmark = pytest.mark.usefixtures("frozen_objects")
 PATIENT = settings(deadline=None)
 N = 40
 SCORES = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=7)

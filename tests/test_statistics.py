@@ -24,7 +24,6 @@ from robustboard.benchmark.statistics import (
     wilson,
 )
 
-pytestmark = pytest.mark.usefixtures("frozen_objects")
 PATIENT = settings(deadline=None)  # a busy machine is no bug
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 OUTCOMES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
