@@ -16,7 +16,7 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.certificates import checked
-from robustboard.benchmark.report.diagnoses import Flags, flags_of, of_model, under_others
+from robustboard.benchmark.report.diagnoses import Flags, flags_by_model
 from robustboard.benchmark.report.verdicts import clean_disagreements, jointly_robust_examples, robust_examples
 from robustboard.benchmark.statistics import differs_from, is_chance, wilson
 
@@ -192,15 +192,7 @@ def _make_board(
     attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
     columns = tuple(name for name in attacks if name not in CASCADES)
     proofs = {name: [proof for proof in certificates if proof.model.name == name] for name in current}
-    flags = {
-        name: flags_of(
-            of_model(diagnoses, protocol, dataset, name),
-            shown,
-            under_others(diagnoses, protocol, dataset, name),
-            known=[look for look in known if (look.dataset.name, look.model.name) == (dataset, name)],
-        )
-        for name, (shown, _) in current.items()
-    }
+    flags = flags_by_model({name: shown for name, (shown, _) in current.items()}, (protocol, dataset), diagnoses, known)
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     stopped = {row.model: row.reason for row in not_run if row.model}
     rows = [

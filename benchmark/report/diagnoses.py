@@ -59,6 +59,26 @@ def flags_of(
     return Flags(tuple(text for flags in found for text in flags.doubts), tuple(informs))
 
 
+def flags_by_model(
+    cells: Mapping[str, Mapping[str, CellResult]],
+    board: tuple[str, str],
+    diagnoses: Sequence[Diagnosis],
+    known: Sequence[Diagnosis],
+) -> dict[str, Flags]:
+    """The flags of every model of a board, (protocol, data set), from its cells by attack: its own diagnoses are among
+    `diagnoses`, where those under other protocols stand, too."""
+    protocol, dataset = board
+    return {
+        name: flags_of(
+            of_model(diagnoses, protocol, dataset, name),
+            shown_cells,
+            under_others(diagnoses, protocol, dataset, name),
+            known=[look for look in known if (look.dataset.name, look.model.name) == (dataset, name)],
+        )
+        for name, shown_cells in cells.items()
+    }
+
+
 def _newest_of_each(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) -> list[Diagnosis]:
     """Of the diagnoses of the same weights and code the newest under each version of each protocol."""
     newest: dict[tuple[str, int], Diagnosis] = {}
