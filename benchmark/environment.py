@@ -46,6 +46,19 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16: without them they take longer than float32's. Of devices
+    that are neither CPU nor CUDA it is taken for granted."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return True
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older release
+        return True
+    able = torch.cpu.get_capabilities()
+    return any(bool(able.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def _git_state() -> tuple[str, bool]:
     here = Path(__file__).resolve().parent
     try:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from robustboard.attacks.adversaries import divergent, projected_gradient
 from robustboard.benchmark.datasets import CLASSES, Dataset, check_dataset_name, load_dataset
-from robustboard.benchmark.environment import choose_device, current_environment
+from robustboard.benchmark.environment import choose_device, current_environment, multiplies_bfloat16
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.memory import forget_peak, peak_of
 from robustboard.benchmark.results import write_atomically
@@ -161,8 +161,9 @@ def _workplace(name: str, dataset_name: str, home: Path, device: torch.device) -
         checkout = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
         root = Path(platformdirs.user_cache_dir("robustboard")) / checkout
     # On digits the batches are too small for bfloat16 to repay its conversions.
+    bfloat16 = dataset_name != "digits" and multiplies_bfloat16(device)
     resume_file = root / "training" / f"{name.replace('/', '-')}.pt"
-    return Workplace(device, dataset_name != "digits", resume_file, current_environment()["git_commit"])
+    return Workplace(device, bfloat16, resume_file, current_environment()["git_commit"])
 
 
 def _perturb(settings: TrainingSettings) -> Perturb | None:

@@ -208,3 +208,16 @@ def test_what_is_at_chance_on_the_test_set_goes_into_no_registry(tmp_path: Path,
     with pytest.raises(InputError, match=r"digits/relu: clean accuracy is \d+\.\d% on the test set, little better than chance"):
         train_model("digits/relu", data=None, device="cpu", home=tmp_path)
     assert not list(tmp_path.glob("*/*.*"))
+
+
+@pytest.mark.parametrize(
+    ("able", "wanted"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"bf16": True}, True), ({"avx512_vnni": True}, False)],
+)
+def test_bfloat16_is_for_processors_that_multiply_it(
+    able: dict[str, bool], wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    device = torch.device("cpu")
+    assert training._workplace("mnist/relu", "mnist", tmp_path, device).bfloat16 is wanted
+    assert training._workplace("digits/relu", "digits", tmp_path, device).bfloat16 is False
