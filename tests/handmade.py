@@ -24,6 +24,7 @@ from robustboard.benchmark.records import (
     PerExample,
     ProtocolBlock,
 )
+from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.statistics import wilson
 
 Flag = Literal[0, 1]
@@ -225,3 +226,15 @@ def make_manifest(
 def with_outcome(cell: CellResult, **changes: Any) -> CellResult:
     """The cell with other numbers in its outcome."""
     return replace(cell, outcome=replace(cell.outcome, **changes))
+
+
+def fooled(*positions: int, n: int = 20) -> list[int]:
+    """0/1 of n examples, 1 at these."""
+    return [1 if position in positions else 0 for position in range(n)]
+
+
+def one_board(cells: list[CellResult], *manifests: Manifest) -> Board:
+    """The one board that these cells, all diagnosed without a mark, make."""
+    boards = make_boards(cells, manifests, [], diagnosed(cells))
+    assert len(boards) == 1
+    return boards[0]
