@@ -8,6 +8,8 @@ import json
 import re
 import shutil
 import subprocess
+import unicodedata
+from collections import Counter
 from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import robustboard
-from conftest import ROOT, Command
+from conftest import ROOT, Command, put
 from handmade import make_cell, make_certificate, make_manifest, with_outcome
 from pictured import with_confidences
 from robustboard.benchmark import results
@@ -28,10 +30,11 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.report.escaping import for_latex, for_markdown, for_terminal
-from robustboard.benchmark.report.latex import PACKAGES
-from robustboard.benchmark.report.publish import STYLES, publish
+from robustboard.benchmark.report.latex import PACKAGES, document
+from robustboard.benchmark.report.publish import STYLES, publish, read_boards
 from robustboard.benchmark.report.rows import ResultRow, rows_of, to_csv
-from robustboard.benchmark.report.tables import render
+from robustboard.benchmark.report.sheet import Sheet
+from robustboard.benchmark.report.tables import render, sheet
 from robustboard.benchmark.results import write_cell, write_manifest
 
 HOSTILE = [
@@ -305,6 +308,39 @@ def compiled(path: Path) -> Path:
     return path.with_suffix(".pdf")
 
 
+def paper(folder: Path, options: str = "", before: str = "Before.") -> Path:
+    """A paper that takes the folder's tables in."""
+    lines = [rf"\documentclass[{options}]{{article}}", PACKAGES, r"\begin{document}", before, r"\input{tables}", "After."]
+    return put(folder / "paper.tex", "\n".join([*lines, r"\end{document}", ""]))
+
+
+def complaints(source: Path) -> list[str]:
+    """What the log says of lines and floats that are larger than their place."""
+    log = source.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+    return [line for line in log.splitlines() if line.startswith("Overfull") or "too large" in line]
+
+
+def text_of(pdf: Path) -> str:
+    """The text within the pages."""
+    tools = {"pdftotext": [pdf.name, "-"], "mutool": ["draw", "-q", "-F", "txt", pdf.name]}
+    tool = next((name for name in tools if shutil.which(name)), None)
+    if tool is None:
+        pytest.skip(f"the log alone was read: {' and '.join(tools)}, which read a PDF, are not installed")
+    done = subprocess.run([tool, *tools[tool]], cwd=pdf.parent, capture_output=True, check=True, timeout=120)
+    return unicodedata.normalize("NFKC", done.stdout.decode())
+
+
+def said(sheet: Sheet) -> str:
+    grids = [grid for grid in (sheet.table, sheet.optimality) if grid is not None]
+    cells = [cell for grid in grids for row in grid.rows for cell in row]
+    return " ".join([sheet.heading, sheet.budgets, sheet.legend, sheet.optimality_legend, *sheet.bullets, *cells])
+
+
+def words(text: str) -> list[str]:
+    """Runs of letters and digits: a PDF's fonts have no underscore, and lines end at hyphens."""
+    return re.findall("[A-Za-z0-9]+", unicodedata.normalize("NFKC", text))
+
+
 @needs_latex
 def test_pdflatex_sets_every_board_whatever_its_models_are_called(tmp_path: Path) -> None:
     cells = [make_cell(name, attack, failures=1, note=name) for name in HOSTILE for attack in ("bim", "cw", "ddn")]
@@ -320,21 +356,40 @@ def test_pdflatex_sets_every_board_whatever_its_models_are_called(tmp_path: Path
     log = (tmp_path / "tables.log").read_text(encoding="utf-8", errors="replace")
     assert "Missing character" not in log
     assert (tmp_path / "tables.aux").read_text(encoding="utf-8").count("{lot}") == 3, "digits, MNIST, CIFAR-10"
+    assert complaints(tmp_path / "tables.tex") == []
     assert not (tmp_path / "x").exists()
 
 
-@needs_latex
-def test_pdflatex_sets_the_committed_boards(tmp_path: Path) -> None:
-    publish([ROOT / "leaderboards" / "results"], "terminal", tmp_path / "tables.tex")
-    assert compiled(tmp_path / "tables.tex").stat().st_size > 10_000
+@pytest.fixture(scope="module")
+def committed() -> list[Sheet]:
+    boards, _ = read_boards([ROOT / "leaderboards" / "results"])
+    return [sheet(board) for board in boards]
 
 
 @needs_latex
-def test_a_paper_takes_the_tables_in(tmp_path: Path, marked: Path) -> None:
+@pytest.mark.parametrize("options", [None, "", "twocolumn"])
+def test_every_row_and_mark_of_the_committed_boards_is_on_a_page(
+    options: str | None, committed: list[Sheet], tmp_path: Path
+) -> None:
+    """The file as it is, and taken into a paper of one column or two."""
+    (tmp_path / "tables.tex").write_text(document(committed), encoding="utf-8")
+    source = tmp_path / "tables.tex" if options is None else paper(tmp_path, options)
+    pdf = compiled(source)
+    assert complaints(source) == []
+    wanted = Counter(word for each in committed for word in words(said(each)))
+    assert wanted.total() > 5000
+    assert wanted - Counter(words(text_of(pdf))) == Counter()
+
+
+@needs_latex
+def test_a_paper_refers_to_a_table_by_its_label(tmp_path: Path, marked: Path) -> None:
     publish([marked], "terminal", tmp_path / "tables.tex")
-    text = f"\\documentclass{{article}}\n{PACKAGES}\n\\begin{{document}}\nBefore.\n\\input{{tables}}\nAfter.\n\\end{{document}}\n"
-    (tmp_path / "paper.tex").write_text(text, encoding="utf-8")
-    assert compiled(tmp_path / "paper.tex").exists()
+    (label,) = re.findall(r"\\label\{(tab:digits[a-z0-9-]+)\}", (tmp_path / "tables.tex").read_text(encoding="utf-8"))
+    source = paper(tmp_path, before=rf"See table~\ref{{{label}}}.")
+    compiled(source)
+    pdf = compiled(source)
+    assert "undefined" not in source.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+    assert "See table 1." in text_of(pdf)
 
 
 @needs_latex
