@@ -97,6 +97,20 @@ def some_results(folder: Path) -> Path:
     return keep(folder, cells, manifest)
 
 
+def some_sizes() -> list[CellResult]:
+    """A board of models of some thousand parameters and of millions; one is in doubt, one has half its examples unfooled by cw,
+    one has no cw."""
+    sized = {
+        "small": (1_234, cells_of("small", {"bim": 9, "cw": 2})),
+        "doubted": (1_500_000, cells_of("doubted", {"bim": 30, "cw": 2}, output="probabilities")),
+        "middle": (11_200_000, cells_of("middle", {"bim": 10, "cw": 30})),
+        "large": (36_500_000, cells_of("large", {"bim": 11})),
+    }
+    return [
+        replace(cell, model=replace(cell.model, parameters=parameters)) for parameters, cells in sized.values() for cell in cells
+    ]
+
+
 def make_site(results: Path, out: Path, pictures: Chosen = "none", bench: Bench | None = None) -> Built:
     """The site of a folder of results."""
     return build(SiteRequest([results], out, pictures=pictures, bench=bench or Bench(device="cpu")))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from browsed import head, models, opened, settle, sort, tab_to
-from sited import cells_of, keep, make_site
+from sited import cells_of, keep, make_site, some_sizes
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -92,6 +92,34 @@ def test_search_and_filters_leave_what_was_asked_for(page: Page, site: Path) -> 
     page.fill("#search", "nothing of the kind")
     assert models(page) == []
     assert page.text_content("#count") == "0 of 5 models"
+
+
+def test_large_numbers_and_what_is_none_sort_and_filter(page: Page, tmp_path: Path) -> None:
+    make_site(keep(tmp_path / "cells", some_sizes()), tmp_path / "site")
+    opened(page, tmp_path / "site" / "digits.html")
+    sort(page, "parameters")
+    assert models(page) == ["small", "doubted", "middle", "large"]
+    sort(page, "parameters")
+    assert models(page) == ["large", "middle", "doubted", "small"]
+    sort(page, "cw median")
+    assert models(page)[0] == "middle", "half of its examples are not fooled at any distance"
+    assert models(page)[-1] == "large", "it has no cw"
+    sort(page, "rank")
+    assert models(page)[-1] == "doubted"
+    page.click("#filters")
+    for name, text, found in [
+        ("parameters", "> 2000000", {"middle", "large"}),
+        ("parameters", "> 20000000", {"large"}),
+        ("parameters", "= 11200000", {"middle"}),
+        ("parameters", "1000-2000000", {"small", "doubted"}),
+        ("rank", "> 0", {"small", "middle", "large"}),
+        ("cw median L2", "> 3", {"middle"}),
+        ("cw median L2", "< 3", {"small", "doubted"}),
+    ]:
+        field = page.get_by_label(f"Filter {name}", exact=True)
+        field.fill(text)
+        assert set(models(page)) == found, (name, text)
+        field.fill("")
 
 
 def test_a_view_of_the_board_has_an_address(page: Page, site: Path) -> None:

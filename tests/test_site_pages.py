@@ -23,7 +23,7 @@ from robustboard.benchmark.report.publish import read_boards
 from robustboard.benchmark.report.tables import sheet
 from robustboard.benchmark.results import load
 from robustboard.benchmark.site import pairs, pictures
-from sited import HOSTILE, Page, cells_of, keep, make_site, read_page
+from sited import HOSTILE, Page, cells_of, keep, make_site, read_page, some_sizes
 
 pytest_plugins = ("browsed",)
 
@@ -96,6 +96,18 @@ def test_the_board_says_what_the_report_says(site: Path, results: Path) -> None:
             assert bullet in page.shown
         assert f"protocol {board.protocol} v{board.version}" in page.shown
         assert said.legend.replace("**", "") in re.sub(r" (?=:)", "", page.shown)
+
+
+def test_a_board_is_sorted_by_its_numbers_whatever_their_size(tmp_path: Path) -> None:
+    make_site(keep(tmp_path / "cells", some_sizes()), tmp_path / "site")
+    page = read_page(tmp_path / "site" / "digits.html")
+    heads = [str(attributes["data-kind"]) for tag, attributes in page.elements if tag == "th" and "data-kind" in attributes]
+    orders = [str(attributes["data-order"]) for _, attributes in page.elements if "data-order" in attributes]
+    rows = [dict(zip(heads, orders[at : at + len(heads)], strict=True)) for at in range(0, len(orders), len(heads))]
+    told = {row["model"]: (float(row["parameters"]), row["rank"], row["median"]) for row in rows}
+    assert told["large"] == (36.5e6, "1.0", "-Infinity")
+    assert told["middle"] == (11.2e6, "1.0", "Infinity")
+    assert told["doubted"][:2] == (1.5e6, "Infinity")
 
 
 def test_every_column_is_explained(site: Path) -> None:

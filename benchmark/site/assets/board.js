@@ -75,7 +75,9 @@
     table.column(at).search.fixed("field", !text ? null : (_, __, row) => {
       if (!passes) return rows[row].cells[at].textContent.toLowerCase().includes(text.toLowerCase());
       const number = Number(values[row][at]);
-      return number >= 0 && number < 1e6 && passes(number);
+      // Of what is no number, a rank counts as the highest, so that it stands last, and all else as the lowest.
+      const isNumber = kinds[at] === "rank" ? number < Infinity : number > -Infinity;
+      return isNumber && passes(number);
     });
   };
 
