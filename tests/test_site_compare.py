@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from browsed import opened, tab_to
+from handmade import make_cell
 from robustboard.benchmark.report.compare.differences import compare_sides
 from robustboard.benchmark.report.compare.sides import read_sides
-from sited import wait_until
+from sited import keep, make_site, outcome, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -93,6 +94,34 @@ def test_a_comparison_carries_marks_and_tests_no_bound(page: Page, site: Path) -
     opened(page, site / "compare.html", "digits/strong/nobody")
     page.wait_for_selector("#result[data-ready]")
     assert "This board has no nobody" in (page.text_content("#said") or "")
+
+
+def test_no_model_in_doubt_is_said_to_withstand_more(page: Page, site: Path) -> None:
+    doubted = "doubted ▲, is in doubt and not to be ranked: outputs are probabilities, which can hide gradients."
+    unfinished = "unfinished ▲, is in doubt and not to be ranked: no result here of fgsm, cw."
+    for pair, told in {
+        "doubted/strong": f"A, {doubted}",
+        "strong/doubted": f"B, {doubted}",
+        "weak/unfinished": f"B, {unfinished}",
+        "doubted/unfinished": f"A, {doubted} B, {unfinished}",
+    }.items():
+        opened(page, site / "compare.html", f"digits/{pair}")
+        page.wait_for_selector("#result[data-ready]")
+        assert page.text_content("#said") == told
+
+
+def test_the_level_of_a_test_is_that_of_the_p_value_before_it_is_rounded(page: Page, tmp_path: Path) -> None:
+    # Of the 65 examples that the two part on a has 42: p is 0.0248, and after the correction for two columns 0.0496.
+    saved = [
+        make_cell(name, correct=[1] * 65, fooled=outcome(*kept, n=65)) for name, kept in {"a": (42, 0), "b": (23, 42)}.items()
+    ]
+    make_site(keep(tmp_path / "cells", saved), tmp_path / "site")
+    for pair, ahead in {"a/b": "A", "b/a": "B"}.items():
+        opened(page, tmp_path / "site" / "compare.html", f"digits/{pair}")
+        page.wait_for_selector("#result[data-ready]")
+        assert cells(page, "worst L∞")[4] == "0.05"
+        assert f"{ahead} withstands significantly more" in (page.text_content("#said") or "")
+        assert page.locator("#compared td.apart").count() == 2
 
 
 def test_pictures_of_two_models_stand_side_by_side(page: Page, pictured: Path) -> None:

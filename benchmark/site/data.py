@@ -69,6 +69,7 @@ def _model(
         "name": line.model,
         "slug": line.slug,
         "sign": line.row.sign,
+        "suspect": line.is_suspect,
         "cells": [[f"{cell.number} {cell.rest}".strip(), cell.interval] for cell in line.cells],
         "marks": [f"{mark_sign} {mark}" for mark_sign, mark in line.row.told()],
         "robust": {key: _bits(side, examples[key]) for key, side in sides.items() if key in examples},
@@ -89,4 +90,4 @@ def _numbers(pair: Pair) -> list[Any]:
     if pair.tested is None or pair.p_holm is None:
         return counts
     points = [round(100 * value, 1) for value in (pair.tested.difference, pair.tested.low, pair.tested.high)]
-    return [*counts, *points, f"{pair.tested.p_value:.2g}", f"{pair.p_holm:.2g}"]
+    return [*counts, *points, f"{pair.tested.p_value:.2g}", f"{pair.p_holm:.2g}", pair.is_apart]

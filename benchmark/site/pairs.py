@@ -12,7 +12,7 @@ from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.ranks.intervals import columns
 from robustboard.benchmark.report.tables import is_bound
 from robustboard.benchmark.report.verdicts import jointly_robust_examples
-from robustboard.benchmark.statistics import PairedDifference, holm_adjusted, paired_difference
+from robustboard.benchmark.statistics import CONFIDENCE, PairedDifference, holm_adjusted, paired_difference
 
 MOST = 100
 """Of more models no pair is tested: their number grows with the square, and so would the page."""
@@ -39,6 +39,11 @@ class Pair:
     neither: int
     tested: PairedDifference | None
     p_holm: float | None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the test separates the two."""
+        return self.p_holm is not None and self.p_holm <= 1 - CONFIDENCE
 
 
 def sides_of(board: Board) -> list[dict[str, Side]]:

@@ -35,9 +35,9 @@
   const pairOf = (data, a, b, key) => {
     const found = (data.pairs[`${Math.min(a, b)},${Math.max(a, b)}`] ?? {})[key];
     if (!found || a < b) return found;
-    const [both, lost, gained, neither, difference, low, high, p, holm] = found;
+    const [both, lost, gained, neither, difference, low, high, ...told] = found;
     const counts = [both, gained, lost, neither];
-    return found.length > 4 ? [...counts, -difference, -high, -low, p, holm] : counts;
+    return found.length > 4 ? [...counts, -difference, -high, -low, ...told] : counts;
   };
 
   const flips = (data, a, b, key) => {
@@ -75,11 +75,11 @@
       made.append(make("td", why, { className: "faint" }), ...[0, 1, 2, 3].map(() => make("td", "")));
       return made;
     }
-    const [both, lost, gained, neither, difference, low, high, p, holm] = numbers;
+    const [both, lost, gained, neither, difference, low, high, p, holm, apart] = numbers;
     if (numbers.length > 4) {
       const told = make("td", signed(difference));
       told.append(make("span", `[${signed(low)}, ${signed(high)}]`, { className: "interval" }));
-      made.append(told, make("td", p), make("td", holm, { className: Number(holm) < 0.05 ? "apart" : "" }));
+      made.append(told, make("td", p), make("td", holm, { className: apart ? "apart" : "" }));
     } else {
       made.append(make("td", "a bound: not tested", { className: "faint" }), make("td", "–"), make("td", "–"));
     }
@@ -128,13 +128,20 @@
     result.hidden = false;
   };
 
+  const doubt = (side, model) => {
+    const [reason, ...more] = model.marks.filter((mark) => mark.startsWith("▲")).map((mark) => mark.slice(2));
+    return `${side}, ${model.name} ▲, is in doubt and not to be ranked: ${reason}${more.length ? `; and ${more.length} more` : ""}.`;
+  };
+
   const verdict = (data, a, b) => {
+    const sides = [["A", data.models[a]], ["B", data.models[b]]];
+    const doubts = sides.filter(([, model]) => model.suspect).map(([side, model]) => doubt(side, model));
+    if (doubts.length) return doubts.join(" ");
     const worst = data.columns.find((column) => column.key.startsWith("worst_case"));
     const numbers = worst && pairOf(data, a, b, worst.key);
     if (!numbers) return "";
     if (numbers.length < 5) return `${worst.header}: one of the two is no more than a bound, nothing is tested.`;
-    const [, lost, gained, , difference, , , , holm] = numbers;
-    const apart = Number(holm) < 0.05;
+    const [, lost, gained, , difference, , , , , apart] = numbers;
     const ahead = difference > 0 ? "B" : "A";
     return apart
       ? `${worst.header}: ${ahead} withstands significantly more, ${lost} images A alone, ${gained} B alone.`
