@@ -27,6 +27,7 @@ from robustboard.benchmark.judge import Clean, look_clean, prepared
 from robustboard.benchmark.protocols import DatasetPlan, Protocol, load_protocol
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import marks
+from robustboard.benchmark.report.diagnoses import is_told
 from robustboard.benchmark.subjects import Subject
 from robustboard.models.recipe import Head
 
@@ -127,7 +128,7 @@ def _failed_checks(network: nn.Module, clean: Clean, data_set: Dataset, protocol
     seen = replace(clean, correct=clean.correct[: len(indices)], confidence=clean.confidence[: len(indices)])
     examination = Examination(network, seen, few, indices, protocol)
     found = [checks.observe(check, examination) for check in checks.CHECKS if check.number in QUICK]
-    return [f"check {finding.number}: {finding.reason}" for finding in found if finding.verdict == "fail"]
+    return [f"check {finding.number}: {finding.reason}" for finding in found if is_told(finding)]
 
 
 def _plan(

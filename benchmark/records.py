@@ -11,6 +11,8 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 SCHEMA: Final = "robustboard/cell/1"
+ROUNDING = 1e-9
+"""How far a stored share may lie from the one that its examples give."""
 _CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 Flag = Literal[0, 1]
@@ -233,6 +235,18 @@ class CellResult:
             if length != n:
                 raise ValueError(f"outcome.n is {n}, but {name} has {length}")
         return self
+
+    def contradiction(self) -> str:
+        """Where its summary is not what its examples, one by one, come to; "" where it is."""
+        if self.per_example.index != self.dataset.indices or len(set(self.dataset.indices)) != self.outcome.n:
+            return "per_example.index is not dataset.indices, or names an example twice"
+        right, fooled = self.per_example.correct_clean, self.per_example.fooled
+        robust = sum(is_right and not is_fooled for is_right, is_fooled in zip(right, fooled, strict=True))
+        for name, count in {"clean_accuracy": sum(right), "robust_accuracy": robust}.items():
+            told, counted = getattr(self.outcome, name), count / self.outcome.n
+            if abs(told - counted) > ROUNDING:
+                return f"outcome.{name} is {told:g}, but {counted:g} by its examples"
+        return ""
 
 
 @dataclass(frozen=True, config=_CONFIG)

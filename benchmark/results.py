@@ -27,6 +27,8 @@ DIAGNOSIS_FILE = "diagnosis.json"
 DIAGNOSIS_SCHEMA_FILE = "diagnosis.schema.json"
 CANARIES_FILE = "canaries.json"
 """The grades of the attacks' implementations, beside the results: no cell."""
+SITE_FILE = "pictures.json"
+"""Names the pictures of pages made of results: what lies beside or below it is theirs."""
 _NO_CELLS = (
     SCHEMA_FILE,
     MANIFEST_FILE,
@@ -88,23 +90,41 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise InputError(f"cannot write {path}: {trouble.strerror}; choose another folder with --out") from trouble
 
 
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """The files of a pattern below a folder of results, in the order of paths. What is hidden, or belongs to pages made of
+    results, is left out."""
+    found = sorted(path for path in folder.rglob(pattern) if path.is_file())
+    sites = {path.parent for path in folder.rglob(SITE_FILE)}
+    return [
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and not sites.intersection(path.parents)
+    ]
+
+
 def read_folder(folder: Path) -> tuple[list[CellResult], list[str]]:
-    """Every readable cell below `folder`, in the order of paths, and one sentence a file that is not one."""
+    """Every readable cell below `folder` that agrees with itself, in the order of paths, and one sentence a file that is none."""
     cells, troubles = [], []
-    for path in sorted(folder.rglob("*.json")):
-        if path.name in _NO_CELLS or path.name.startswith("."):
+    for path in files_below(folder, "*.json"):
+        if path.name in _NO_CELLS:
             continue
         try:
-            cells.append(read_cell(path))
+            cell = read_cell(path)
         except InputError as trouble:
             troubles.append(str(trouble))
+            continue
+        wrong = cell.contradiction()
+        if wrong:
+            troubles.append(f"{path} contradicts itself: {wrong}; run it again")
+        else:
+            cells.append(cell)
     return cells, troubles
 
 
 def read_manifests(folder: Path) -> tuple[list[Manifest], list[str]]:
     """Every readable manifest at or below `folder`, and one sentence a file that is not one."""
     manifests, troubles = [], []
-    for path in sorted(folder.rglob(MANIFEST_FILE)):
+    for path in files_below(folder, MANIFEST_FILE):
         try:
             manifest = read_manifest(path.parent)
         except InputError as trouble:

@@ -176,7 +176,7 @@ def make_diagnosis(
     finished: str = "2024-01-01T00:01:00+00:00",
     looked_at: diagnosis_record.LookedAt = "model",
 ) -> Diagnosis:
-    """A diagnosis that fits the cells of `make_cell`: every check passes but for those in `verdicts`."""
+    """A diagnosis that fits the one cell of `make_cell`: every check passes but for those in `verdicts`."""
     found = [
         Finding(number, f"title {number}", (verdicts or {}).get(number, "pass"), reason, looked_at, {"n": 20}, [], 0.1)
         for number in range(1, diagnosis_record.CHECKS + 1)
@@ -187,7 +187,7 @@ def make_diagnosis(
         protocol=ProtocolBlock(protocol, version),
         dataset=DatasetBlock(dataset, "test", 20, list(range(20)), "f" * 64, ""),
         model=DiagnosedModel(model, weights, source, code, "softmax"),
-        cells=dict(cells or {}),
+        cells={"bim": "0" * 64} if cells is None else dict(cells),
         others=["relog"],
         findings=found,
         environment=replace(make_cell().environment, finished=finished),
@@ -196,6 +196,7 @@ def make_diagnosis(
 
 def diagnosed(cells: Iterable[CellResult]) -> list[Diagnosis]:
     """For every model of the cells a diagnosis that found nothing."""
+    cells = list(cells)
     blocks = {(cell.protocol.name, cell.protocol.version, cell.dataset.name, cell.model) for cell in cells}
     return [
         make_diagnosis(
@@ -206,6 +207,11 @@ def diagnosed(cells: Iterable[CellResult]) -> list[Diagnosis]:
             protocol=protocol,
             version=version,
             dataset=dataset,
+            cells={
+                cell.attack.name: cell.identity
+                for cell in cells
+                if (cell.protocol.name, cell.dataset.name, cell.model) == (protocol, dataset, model)
+            },
         )
         for protocol, version, dataset, model in blocks
     ]

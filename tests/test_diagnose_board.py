@@ -58,9 +58,6 @@ def test_a_flag_that_doubts_the_number_ranks_last_and_one_that_informs_does_not(
         (make_diagnosis(verdicts={7: "fail"}, weights="b" * 64), "is of other weights"),
         (make_diagnosis(verdicts={7: "fail"}, code="c" * 64), "is of other code"),
         (make_diagnosis(verdicts={7: "fail"}, source="mine.py:build (sha256 1)"), "is of other code"),
-        (make_diagnosis(verdicts={7: "fail"}, version=2), "is of version 2 of the protocol"),
-        (make_diagnosis(verdicts={7: "fail"}, cells={"bim": "1" * 64}), "went by an older bim"),
-        (make_diagnosis(verdicts={7: "fail"}, cells={"bim": "0" * 64, "spsa": "0" * 64}), "went by an older spsa"),
     ],
 )
 def test_a_diagnosis_of_something_else_is_not_shown_and_the_row_says_so(diagnosis: Diagnosis, why: str) -> None:
@@ -68,6 +65,22 @@ def test_a_diagnosis_of_something_else_is_not_shown_and_the_row_says_so(diagnosi
     assert row.marks == (f"its diagnosis {why} and is not shown: diagnose it again",)
     # The number itself is what it was.
     assert not row.is_suspect
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "why"),
+    [
+        (make_diagnosis(verdicts={9: "fail", 18: "fail"}, version=2), "is of version 2 of the protocol"),
+        (make_diagnosis(verdicts={9: "fail", 19: "fail"}, cells={"bim": "1" * 64}), "went by an older bim"),
+        (make_diagnosis(verdicts={9: "fail"}, cells={"bim": "0" * 64, "spsa": "0" * 64}), "went by an older spsa"),
+    ],
+)
+def test_what_failed_before_is_remembered_when_cells_change(diagnosis: Diagnosis, why: str) -> None:
+    """The model is the same, and so is what it hides; what its older attacks did, 18 and 19, is not said of these."""
+    strong, weak = make_cell("relu", fooled=FEW), make_cell("weak", fooled=MANY)
+    first, last = board([strong, weak], diagnosis, make_diagnosis("weak")).rows
+    assert (first.model, last.model, last.sign) == ("weak", "relu", "▲")
+    assert last.marks == ("check 9 before: something was seen", f"its diagnosis {why}: diagnose it again")
 
 
 def test_a_model_that_nobody_diagnosed_says_so_and_keeps_its_place() -> None:
@@ -80,7 +93,15 @@ def test_a_model_that_nobody_diagnosed_says_so_and_keeps_its_place() -> None:
 def test_cells_that_came_later_leave_a_diagnosis_standing() -> None:
     cells = [make_cell(attack="bim"), make_cell(attack="fgsm")]
     (row,) = board(cells, make_diagnosis(verdicts={7: "fail"}, cells={"bim": "0" * 64})).rows
-    assert row.marks == ("check 7: something was seen",)
+    assert row.marks == ("check 7: something was seen", "its diagnosis was made before fgsm was run: diagnose it again")
+    (row,) = board(cells, make_diagnosis(cells={})).rows
+    assert row.told() == [("△", "its diagnosis was made before bim and fgsm were run: diagnose it again")]
+
+
+def test_a_check_that_could_not_be_made_marks_like_one_that_failed() -> None:
+    doubting, informing = (board([make_cell()], make_diagnosis(verdicts={number: "not made"})).rows[0] for number in (9, 17))
+    assert doubting.told() == [("▲", "check 9: something was seen")]
+    assert informing.told() == [("△", "check 17: something was seen")]
 
 
 def test_of_two_diagnoses_the_newer_speaks() -> None:
@@ -141,12 +162,12 @@ def test_a_rows_own_diagnosis_alone_speaks() -> None:
     known = [make_diagnosis(verdicts={7: "fail"}, protocol="other", finished="2026-01-01T00:00:00+00:00")]
     (row,) = make_boards([make_cell()], [], [], [make_diagnosis(verdicts={8: "fail"})], known)[0].rows
     assert row.marks == ("check 8: something was seen",)
-    # One that went by older cells is not shown: then both are told.
+    # One that went by older cells may not know all: then both are told.
     older = make_diagnosis(cells={"bim": "1" * 64})
     (row,) = make_boards([make_cell()], [], [], [older], known)[0].rows
     assert row.marks == (
         "check 7 elsewhere, under other v1: something was seen",
-        "its diagnosis went by an older bim and is not shown: diagnose it again",
+        "its diagnosis went by an older bim: diagnose it again",
     )
 
 

@@ -76,9 +76,10 @@ def raises(trouble: Exception) -> checks.Check:
     return checks.Check(1, "raises", function)
 
 
-def test_what_a_model_raises_on_the_way_is_why_a_check_does_not_apply() -> None:
+def test_a_check_that_an_exception_stops_is_a_flag_and_says_why() -> None:
     found = checks.observe(raises(ValueError("one line\nand another")), examined(*honest()))
-    assert (found.verdict, found.reason) == ("not applicable", "it cannot be made: ValueError: one line")
+    assert (found.verdict, found.reason) == ("not made", "it could not be made: ValueError: one line")
+    assert found.is_flag
     with pytest.raises(ModelFaultError, match="memory runs out at check 1"):
         checks.observe(raises(torch.OutOfMemoryError("out")), examined(*honest()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from robustboard.benchmark.diagnose.record import Diagnosis, file_of, read_diagn
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.results import DIAGNOSIS_FILE, read_folder, write_cell
 
-VERDICTS = st.dictionaries(st.integers(1, record.CHECKS), st.sampled_from(["pass", "warn", "fail", "not applicable"]))
+VERDICTS = st.dictionaries(st.integers(1, record.CHECKS), st.sampled_from(get_args(record.Verdict)))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_what_is_written_is_read_again(scratch: Path, model: str, reason: str, v
     write_diagnosis(diagnosis, scratch / DIAGNOSIS_FILE)
     assert read_diagnosis(scratch / DIAGNOSIS_FILE) == diagnosis
     assert {finding.number for finding in diagnosis.flags} == {
-        n for n, verdict in verdicts.items() if verdict in ("warn", "fail")
+        n for n, verdict in verdicts.items() if verdict in ("warn", "fail", "not made")
     }
 
 

@@ -18,9 +18,11 @@ from handmade import diagnosed, make_cell, make_manifest
 from robustboard.benchmark.adversarials import FILE
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import DoubtWarning
-from robustboard.benchmark.records import CellResult, Manifest
+from robustboard.benchmark.protocols import load_protocol
+from robustboard.benchmark.records import CellResult, Manifest, ProtocolBlock
 from robustboard.benchmark.report.board import Row, make_boards
 from robustboard.benchmark.report.diagnoses import NOT_DIAGNOSED
+from robustboard.benchmark.report.ranks.intervals import is_ranked
 from robustboard.models.registry import load_model
 
 OWN = """
@@ -70,7 +72,6 @@ def test_a_run_that_does_not_diagnose_says_so_in_every_row(command: Command, tmp
     assert command("run", *SMALL, *model, *words)[0] == 0
     code, said, _ = command("run", *SMALL, *model, "--no-diagnose")
     assert code == 0
-    assert "relu △" in said
     assert "△ relu: not diagnosed" in said
     # The same cells, looked at.
     code, said, _ = command("run", *SMALL, *model)
@@ -82,7 +83,8 @@ def test_a_run_of_fewer_attacks_than_its_protocol_has_says_which(command: Comman
     code, said, _ = command("run", *SMALL, "--models", "relu", "--out", tmp_path)
     assert code == 0
     (told,) = (line for line in said.splitlines() if "not asked for" in line)
-    assert "△ relu: not asked for, of its protocol: cw, spsa, jsma, max_confidence, worst_case, worst_case_l2" in told
+    assert "▲ relu: not asked for, of its protocol: cw, spsa, jsma, max_confidence, worst_case, worst_case_l2" in told
+    assert any(line.startswith("relu ▲") and "≤ " in line and "last ▲" in line for line in said.splitlines())
 
 
 def doubts(model: nn.Module) -> list[str]:
@@ -128,9 +130,43 @@ def test_attacks_of_the_protocol_that_nobody_asked_for_are_told() -> None:
     manifest = replace(make_manifest({"digits": {"relu": ["bim"]}}), attacks=["fgsm", "bim", "worst_case"])
     (row,) = rows([make_cell()], manifest)
     assert row.unasked == ("fgsm", "worst_case")
-    assert row.told() == [("△", "not asked for, of its protocol: fgsm, worst_case")]
+    assert row.told() == [("▲", "not asked for, of its protocol: fgsm, worst_case")]
     (whole,) = rows([make_cell()], replace(manifest, attacks=["bim"]))
     assert (whole.unasked, whole.sign) == ((), "")
+    (other,) = rows([make_cell()], replace(manifest, attacks=["bim", "cw", "jsma"]))
+    assert other.told() == [("△", "not asked for, of its protocol: cw, jsma")], "no L∞ attack is among them"
+
+
+def test_a_row_with_fewer_attacks_leads_no_board() -> None:
+    """FGSM alone leaves 19 of 20; of the other, 18, everything was asked."""
+    cells = [
+        make_cell("one", "fgsm", fooled=(1,) + (0,) * 19),
+        *(make_cell("all", name, fooled=(1, 1) + (0,) * 18) for name in ("fgsm", "bim")),
+    ]
+    manifest = replace(make_manifest({"digits": {"one": ["fgsm"], "all": ["fgsm", "bim"]}}), attacks=["fgsm", "bim"])
+    first, last = rows(cells, manifest)
+    assert (first.model, last.model, last.sign) == ("all", "one", "▲")
+    assert not is_ranked(last, "worst_case")
+    assert is_ranked(last, "fgsm")
+
+
+def test_without_a_manifest_an_official_protocol_says_what_it_has() -> None:
+    official = load_protocol("standard")
+    cell = replace(make_cell(), protocol=ProtocolBlock(f"{official.name}@20", official.version))
+    (row,) = rows([cell])
+    assert row.unasked == tuple(name for name in official.attacks if name != "bim")
+    (older,) = rows([replace(cell, protocol=ProtocolBlock(official.name, official.version - 1))])
+    assert older.unasked == ()
+
+
+def test_a_row_of_another_norm_stands_below_those_that_the_board_is_sorted_by() -> None:
+    near, far = make_cell("near", "cw", fooled=(1,) + (0,) * 19), make_cell("far", "bim", fooled=(1,) * 10 + (0,) * 10)
+    assert [row.model for row in rows([near, far])] == ["far", "near"]
+
+
+def test_one_example_is_too_few_to_tell_a_model_from_one_that_guesses() -> None:
+    (row,) = rows([make_cell(correct=(1,), fooled=(0,))])
+    assert row.told() == [("▲", "n = 1: too few examples to tell it from a model that guesses")]
 
 
 @pytest.mark.parametrize("attack", ["bim", "cw", "jsma"])

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import PathCollection
 
-from handmade import make_cell, with_outcome
+from handmade import make_cell, make_diagnosis, with_outcome
 from pictured import ABOUT, cell_of, lines, points, texts, view_of, with_confidences, with_distances
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.plots import clean_robust, confidence, curves, distances, epsilon, passes, success_fail
+from robustboard.benchmark.plots import clean_robust, confidence, curves, distances, epsilon, passes, success_fail, words
 from robustboard.benchmark.plots.bands import bars, wilson_band
 from robustboard.benchmark.plots.curves import Curve
 from robustboard.benchmark.records import CellResult
@@ -287,3 +287,12 @@ def test_captions_say_n_protocol_version_and_every_parameter() -> None:
 def test_a_failed_attack_is_marked_in_its_legend() -> None:
     picture = epsilon.picture(view_of([with_outcome(make_cell("relu", "bim"), upper_bound_only=True)], "model"))
     assert "bim ▲" in texts(picture)
+
+
+def test_of_many_marked_rows_the_rest_is_counted_by_their_signs() -> None:
+    cells = [make_cell(f"m{at}") for at in range(9)]
+    looks = [make_diagnosis(f"m{at}", {17 if at < 7 else 9: "fail"}) for at in range(9)]
+    (board,) = make_boards(cells, [], [], looks)
+    told = words.mark_notes(board.rows)
+    assert [note[0] for note in told[:6]] == ["△"] * 6, "rows in doubt stand last"
+    assert told[6:] == ("2 more ▲ and 1 more △: see the table.",)

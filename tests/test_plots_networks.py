@@ -21,7 +21,7 @@ from robustboard.attacks import projections
 from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.errors import InputError, ModelFaultError
 from robustboard.benchmark.plots import confusion, filters, gallery, gradients, sweep, transfer
-from robustboard.benchmark.plots.bench import attacked, setting_of, sitting
+from robustboard.benchmark.plots.bench import answered, attacked, setting_of, sitting
 from robustboard.benchmark.plots.images import first_of_each_class, scaled
 from robustboard.benchmark.plots.picture import rendered
 from robustboard.benchmark.plots.view import Scope, View
@@ -182,6 +182,11 @@ def test_confusions_rows_are_the_classes_and_its_diagonal_is_the_accuracy(model:
 def test_a_tie_is_an_error_in_the_confusion_as_before_the_judge() -> None:
     counts = confusion.counted(torch.tensor([0, 1]), torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]))
     assert counts.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+
+
+def test_a_tie_is_an_error_in_a_gallery_too() -> None:
+    labels, logits = torch.tensor([0, 1, 2]), torch.tensor([[3.0, 3.0, 0.0], [0.0, 1.0, 0.5], [2.0, 0.0, 1.0]])
+    assert answered(labels, logits).tolist() == [1, 1, 0]
 
 
 @given(st.floats(1e-6, 1))

@@ -193,3 +193,32 @@ def test_a_folder_gives_its_cells_and_names_what_is_none(tmp_path: Path) -> None
     assert "damaged.json" in troubles[0]
     assert "foreign.json" in troubles[1]
     assert (tmp_path / "foreign.json").read_text(encoding="utf-8") == '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda cell: cell["outcome"].update(robust_accuracy=0.95), "outcome.robust_accuracy is 0.95, but 0.75 by its examples"),
+        (lambda cell: cell["outcome"].update(clean_accuracy=0.5), "outcome.clean_accuracy is 0.5, but 1 by its examples"),
+        (lambda cell: cell["per_example"].update(index=[0] * 20), "per_example.index is not dataset.indices"),
+    ],
+)
+def test_a_cell_whose_numbers_are_not_those_of_its_examples_is_left_out(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    write_cell(make_cell(), tmp_path / "cell.json")
+    changed(change)(tmp_path / "cell.json")
+    cells, (trouble,) = read_folder(tmp_path)
+    assert cells == []
+    assert told in trouble
+
+
+def test_what_is_hidden_and_the_data_of_pages_are_no_results(tmp_path: Path) -> None:
+    cell = make_cell()
+    for place in ("kept/cell.json", ".drawn/cell.json", "site/data/cell.json"):
+        write_cell(cell, tmp_path / place)
+        write_manifest(make_manifest({}), (tmp_path / place).parent)
+    (tmp_path / "site" / results.SITE_FILE).write_text("{}", encoding="utf-8")
+    assert read_folder(tmp_path) == ([cell], [])
+    assert len(read_manifests(tmp_path)[0]) == 1
+    assert len(read_folder(tmp_path / "site" / "data")[0]) == 1, "who names the folder wants it"

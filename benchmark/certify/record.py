@@ -14,6 +14,7 @@ from robustboard.benchmark.records import DatasetBlock, EnvironmentBlock, Protoc
 from robustboard.benchmark.results import (
     CERTIFICATE_FILES,
     CERTIFICATE_SCHEMA_FILE,
+    files_below,
     first_trouble,
     json_by_line,
     write_atomically,
@@ -170,7 +171,7 @@ def read_certificate(path: Path) -> CertifiedResult:
 def read_certificates(folder: Path) -> tuple[list[CertifiedResult], list[str]]:
     """Every readable certificate below `folder`, in the order of paths, and one sentence a file that is not one."""
     found, troubles = [], []
-    for path in sorted(path for name in CERTIFICATE_FILES for path in folder.rglob(name)):
+    for path in sorted(path for name in CERTIFICATE_FILES for path in files_below(folder, name)):
         try:
             found.append(read_certificate(path))
         except InputError as trouble:

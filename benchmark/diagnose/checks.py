@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from robustboard.benchmark.diagnose import behaviour, candidates, contradictions, controls, gradients
 from robustboard.benchmark.diagnose.examination import Examination
-from robustboard.benchmark.diagnose.observation import Observation, not_applicable
+from robustboard.benchmark.diagnose.observation import Observation
 from robustboard.benchmark.diagnose.record import Figure, Finding
 from robustboard.benchmark.errors import ModelFaultError, first_line
 from robustboard.benchmark.judge import is_out_of_memory
@@ -55,7 +55,7 @@ CHECKS = (
 
 
 def observe(check: Check, examination: Examination) -> Finding:
-    """A check on a model. What the model raises on the way is why the check does not apply. Raises `ModelFaultError` only when
+    """A check on a model. What is raised on the way is why it was not made. Raises `ModelFaultError` only when
     memory runs out."""
     started = time.perf_counter()
     try:
@@ -63,7 +63,7 @@ def observe(check: Check, examination: Examination) -> Finding:
     except Exception as trouble:
         if is_out_of_memory(trouble):
             raise ModelFaultError(f"memory runs out at check {check.number}: give a smaller --n") from trouble
-        found = not_applicable(f"it cannot be made: {type(trouble).__name__}: {first_line(trouble)}")
+        found = Observation("not made", f"it could not be made: {type(trouble).__name__}: {first_line(trouble)}")
     seconds = round(time.perf_counter() - started, 2)
     return Finding(
         number=check.number,

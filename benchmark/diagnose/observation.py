@@ -20,7 +20,7 @@ class Observation:
 
 
 def not_applicable(reason: str, looked_at: LookedAt = "model") -> Observation:
-    """The check asks nothing of this model, or cannot be made, and why."""
+    """The check asks nothing of this model, and why."""
     return Observation("not applicable", reason, looked_at=looked_at)
 
 

@@ -14,6 +14,7 @@ from robustboard.benchmark.records import DatasetBlock, EnvironmentBlock, Protoc
 from robustboard.benchmark.results import (
     DIAGNOSIS_FILE,
     DIAGNOSIS_SCHEMA_FILE,
+    files_below,
     first_trouble,
     json_by_line,
     write_atomically,
@@ -24,7 +25,7 @@ CHECKS: Final = 23
 """How many checks a diagnosis holds, numbered from 1."""
 _CONFIG = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
-Verdict = Literal["pass", "warn", "fail", "not applicable"]
+Verdict = Literal["pass", "warn", "fail", "not made", "not applicable"]
 LookedAt = Literal["cells", "model", "protocol"]
 Figure = float | int | str
 
@@ -50,7 +51,8 @@ class Finding:
     title: str
     """The check in a few words."""
     verdict: Verdict
-    """"pass" is no failure detected, never proved robust; "warn" and "fail" are flags; "not applicable" has its reason."""
+    """"pass" is no failure detected, never proved robust; "warn" and "fail" are flags; "not made": an exception stopped it, which
+    is one, too; "not applicable" has its reason."""
     reason: str
     """What was seen, or why the check does not apply."""
     looked_at: LookedAt
@@ -65,7 +67,7 @@ class Finding:
     @property
     def is_flag(self) -> bool:
         """Whether the check found something."""
-        return self.verdict in ("warn", "fail")
+        return self.verdict in ("warn", "fail", "not made")
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -140,7 +142,7 @@ def read_diagnosis(path: Path) -> Diagnosis:
 def read_diagnoses(folder: Path) -> tuple[list[Diagnosis], list[str]]:
     """Every readable diagnosis below `folder`, in the order of paths, and one sentence a file that is not one."""
     found, troubles = [], []
-    for path in sorted(folder.rglob(DIAGNOSIS_FILE)):
+    for path in files_below(folder, DIAGNOSIS_FILE):
         try:
             found.append(read_diagnosis(path))
         except InputError as trouble:

@@ -8,11 +8,17 @@ from collections import Counter
 from tabulate import tabulate
 
 from robustboard.benchmark.diagnose.record import Diagnosis, Finding
+from robustboard.benchmark.report.diagnoses import sign_of
 from robustboard.benchmark.report.escaping import for_terminal
 
-WORDS = {"pass": "no failure detected", "warn": "▲ warn", "fail": "▲ fail", "not applicable": "not applicable"}
+PASS = "no failure detected"
 """A pass is never told as a proof of robustness."""
 NARROWEST = 30
+
+
+def verdict_text(finding: Finding) -> str:
+    """A verdict in words, behind the sign that it gives its model's row on a board: "△ fail"."""
+    return PASS if finding.verdict == "pass" else f"{sign_of(finding)} {finding.verdict}".strip()
 
 
 def render(diagnosis: Diagnosis) -> str:
@@ -23,7 +29,7 @@ def render(diagnosis: Diagnosis) -> str:
     width = max(NARROWEST, shutil.get_terminal_size((200, 50)).columns - taken)
     table = tabulate(rows, headers=headers, disable_numparse=True, maxcolwidths=[None, None, None, None, width])
     counts = Counter(finding.verdict for finding in diagnosis.findings)
-    told = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "warn", "not applicable") if counts[verdict]]
+    told = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "warn", "not made", "not applicable") if counts[verdict]]
     seconds = sum(finding.seconds for finding in diagnosis.findings)
     heading = for_terminal(
         f"{diagnosis.dataset.name}/{diagnosis.model.name} · protocol {diagnosis.protocol.name} v{diagnosis.protocol.version} · "
@@ -33,4 +39,4 @@ def render(diagnosis: Diagnosis) -> str:
 
 
 def _row(finding: Finding) -> list[str]:
-    return [str(finding.number), finding.title, WORDS[finding.verdict], finding.looked_at, for_terminal(finding.reason)]
+    return [str(finding.number), finding.title, verdict_text(finding), finding.looked_at, for_terminal(finding.reason)]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustboard.attacks import projections
 from robustboard.attacks.libraries.library import all_cards, missing_distribution
-from robustboard.attacks.losses import Head, confidence, margin
+from robustboard.attacks.losses import Head, confidence, margin, wrong_classes
 from robustboard.attacks.randomness import make_keys
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.cells import chosen_attacks
@@ -127,6 +127,12 @@ class Attacked:
     clean_confidence: Tensor
     confidence: Tensor
     failed: Tensor
+
+
+def answered(labels: Tensor, logits: Tensor) -> Tensor:
+    """The class (N,) that a model answers by its logits (N, K). As for the judge, it is the label (N,) where that one's logit is
+    strictly the largest: else the likeliest of the others."""
+    return torch.where(margin(logits, labels) < 0, labels, wrong_classes(logits, labels)[:, 0])
 
 
 @contextmanager

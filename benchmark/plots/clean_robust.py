@@ -29,7 +29,7 @@ from robustboard.benchmark.plots.words import (
 )
 from robustboard.benchmark.report.board import Row
 from robustboard.benchmark.report.setting import budgets
-from robustboard.benchmark.report.tables import CASCADE_OF
+from robustboard.benchmark.report.tables import is_bound
 
 HEIGHT, KEY_LINE, KEY_COLUMNS = 3.4, 0.16, 2
 """Inches of a panel and of a line of the key below."""
@@ -74,8 +74,8 @@ def of_row(row: Row, norm: Norm) -> Point | None:
         return None
     cell = row.any_cell()
     right = round(cell.outcome.clean_accuracy * cell.outcome.n)
-    bound = worst.upper_bound_only or CASCADE_OF[norm] in row.missing
-    return Point(row.model, right, cell.outcome.n, worst.robust, worst.n, cell.model.parameters, bound, row.sign)
+    is_bounded = is_bound(row, worst, norm)
+    return Point(row.model, right, cell.outcome.n, worst.robust, worst.n, cell.model.parameters, is_bounded, row.sign)
 
 
 def picture(view: View) -> Picture:

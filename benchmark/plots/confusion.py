@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from robustboard.attacks.losses import margin, wrong_classes
 from robustboard.benchmark.plots.bands import Counts
-from robustboard.benchmark.plots.bench import Attacked, attacked, sitting
+from robustboard.benchmark.plots.bench import Attacked, answered, attacked, sitting
 from robustboard.benchmark.plots.heat import matrix
 from robustboard.benchmark.plots.picture import About, Picture, sheet
 from robustboard.benchmark.plots.style import plain, styled
@@ -42,9 +40,8 @@ class Confusion:
 
 
 def counted(labels: Tensor, logits: Tensor) -> Counts:
-    """How often each class (row) was answered by each (column): (K, K) of labels (N,) and logits (N, K). As for the judge, an
-    answer is right where the label's logit is strictly the largest."""
-    answers = torch.where(margin(logits, labels) < 0, labels, wrong_classes(logits, labels)[:, 0])
+    """How often each class (row) was answered by each (column): (K, K) of labels (N,) and logits (N, K)."""
+    answers = answered(labels, logits)
     counts = np.zeros((logits.shape[1], logits.shape[1]), dtype=np.int64)
     np.add.at(counts, (labels.numpy(), answers.numpy()), 1)
     return counts

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustboard.attacks.attack import Norm
 from robustboard.benchmark.errors import InputError
-from robustboard.benchmark.plots.bench import Attacked, attacked, sitting
+from robustboard.benchmark.plots.bench import Attacked, answered, attacked, sitting
 from robustboard.benchmark.plots.images import LINE_HEIGHT, ROW_HEIGHT, first_of_each_class, show_row
 from robustboard.benchmark.plots.picture import About, Picture, sheet
 from robustboard.benchmark.plots.style import plain, styled
@@ -67,7 +67,7 @@ def difference(clean: Tensor, adversarial: Tensor, factor: float) -> Tensor:
 
 def strip_of(found: Attacked, name: str, norm: Norm) -> Strip:
     """What one attack made."""
-    answers, sure = found.logits.argmax(1).tolist(), found.confidence.tolist()
+    answers, sure = answered(found.labels, found.logits).tolist(), found.confidence.tolist()
     return Strip(name, norm, found.candidates, answers, sure, found.fooled.tolist(), found.distance.tolist())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from robustboard.attacks.attack import Norm
@@ -56,14 +57,15 @@ def where(board: Board, sizes: Iterable[int], model: str = "") -> str:
 
 
 def mark_notes(rows: Sequence[Row]) -> tuple[str, ...]:
-    """One sentence a marked row, why it is; of many the first six and how many more there are."""
+    """One sentence a marked row, why it is; of many the first six and how many more there are of each sign."""
+    marked_rows = [row for row in rows if row.sign]
     found = []
-    for row in rows:
-        if row.sign:
-            reasons = "; ".join(mark for _, mark in row.told())
-            found.append(f"{row.sign} {plain(row.model)}: {plain(reasons, 300)}.")
-    more = len(found) - _MOST_MARKS
-    return (*found[:_MOST_MARKS], *([f"{SUSPECT} {more} more marked: see the table."] if more > 0 else []))
+    for row in marked_rows[:_MOST_MARKS]:
+        reasons = "; ".join(mark for _, mark in row.told())
+        found.append(f"{row.sign} {plain(row.model)}: {plain(reasons, 300)}.")
+    more = Counter(row.sign for row in marked_rows[_MOST_MARKS:])
+    counts = " and ".join(f"{more[sign]} more {sign}" for sign in sorted(more))
+    return (*found, *([f"{counts}: see the table."] if counts else []))
 
 
 def absent_notes(rows: Sequence[Row], shown: Sequence[Row], what: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark.adversarials import FILE
@@ -13,6 +13,7 @@ from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import CLASSES
 from robustboard.benchmark.diagnose.record import Diagnosis
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.protocols import load_protocol, protocol_names
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
 from robustboard.benchmark.report.alike import unlike
 from robustboard.benchmark.report.certificates import checked
@@ -42,7 +43,7 @@ class WorstCase:
 @dataclass(frozen=True)
 class Row:
     """A model with its cells by attack, and its marks: sentences on why its numbers are to be distrusted. Those that only
-    inform, which `informing` names once more, leave the number what it is."""
+    inform, which `informing` names once more, leave the number what it is. `missing`: planned attacks without a result."""
 
     model: str
     cells: Mapping[str, CellResult]
@@ -66,8 +67,9 @@ class Row:
         return "linf" if self.of_norm("linf") else "l2"
 
     def lacks(self, norm: str) -> bool:
-        """Whether a planned attack of the norm, or one of which no norm is known, is missing: the worst case is not whole."""
-        return any(_norm_of(name) in (norm, None) for name in self.missing)
+        """Whether an attack of the norm, or one of which no norm is known, is missing or was not asked for: the worst case is
+        not whole."""
+        return _are_of(norm, (*self.missing, *self.unasked))
 
     @property
     def is_suspect(self) -> bool:
@@ -77,15 +79,17 @@ class Row:
     @property
     def sign(self) -> str:
         """▲ where the row `is_suspect`, △ where a mark, or what is missing, leaves the number that sorts it what it is."""
-        return "▲" if self.is_suspect else "△" if self.marks or self.missing else ""
+        return "▲" if self.is_suspect else "△" if self.told() else ""
 
     def told(self) -> list[tuple[str, str]]:
         """Its marks and what is missing, a sentence each behind its own sign."""
         found = [("△" if mark in self.informing else "▲", mark) for mark in self.marks]
-        if self.missing:
-            why = f": its last run stopped, {self.stopped}" if self.stopped else ""
-            found.append(("▲" if self.lacks(self.main_norm) else "△", f"no result here of {', '.join(self.missing)}{why}"))
-        return found
+        why = f": its last run stopped, {self.stopped}" if self.stopped else ""
+        gone = [
+            (self.unasked, f"not asked for, of its protocol: {', '.join(self.unasked)}"),
+            (self.missing, f"no result here of {', '.join(self.missing)}{why}"),
+        ]
+        return found + [("▲" if _are_of(self.main_norm, names) else "△", text) for names, text in gone if names]
 
     def any_cell(self) -> CellResult:
         """The cell with the most examples: it knows the model and its clean accuracy best."""
@@ -193,6 +197,7 @@ def _make_board(
     columns = tuple(name for name in attacks if name not in CASCADES)
     proofs = {name: [proof for proof in certificates if proof.model.name == name] for name in current}
     flags = flags_by_model({name: shown for name, (shown, _) in current.items()}, (protocol, dataset), diagnoses, known)
+    of_protocol = manifest.attacks if manifest else _official(protocol, counted)
     not_run = [row for row in manifest.not_run if row.dataset == dataset] if manifest else []
     stopped = {row.model: row.reason for row in not_run if row.model}
     rows = [
@@ -200,7 +205,7 @@ def _make_board(
             name,
             shown,
             planned.get(name, attacks),
-            manifest.attacks if manifest else (),
+            of_protocol,
             stale,
             proofs[name],
             flags[name],
@@ -228,10 +233,19 @@ def _make_board(
         version=version,
         dataset=dataset,
         attacks=columns,
-        rows=tuple(sorted(rows, key=_rank)),
+        rows=tuple(sorted(rows, key=partial(_rank, "linf" if any(row.of_norm("linf") for row in rows) else "l2"))),
         not_run=(*not_run, *gone),
         notes=tuple(sorted({cell.dataset.note for cell in cells if cell.dataset.note})),
     )
+
+
+def _official(protocol: str, cells: Sequence[CellResult]) -> Sequence[str]:
+    """The attacks of an official protocol whose manifest is not here; none where the cells are of another version of it."""
+    name = protocol.partition("@")[0]
+    if name not in protocol_names():
+        return ()
+    official = load_protocol(name)
+    return official.attacks if any(cell.protocol.version == official.version for cell in cells) else ()
 
 
 def _refuse_unlike(cells: Sequence[CellResult]) -> None:
@@ -252,6 +266,10 @@ def _refuse_unlike(cells: Sequence[CellResult]) -> None:
     versions = {cell.protocol.version for cell in cells}
     if len(versions) > 1:
         raise InputError(f"cells of protocol versions {sorted(versions)} cannot stand in one table; run the older ones again")
+
+
+def _are_of(norm: str, attacks: Iterable[str]) -> bool:
+    return any(_norm_of(name) in (norm, None) for name in attacks)
 
 
 def _norm_of(attack: str) -> str | None:
@@ -319,9 +337,8 @@ def _make_row(
     missing = tuple(name for name in planned if name not in cells)
     unasked = tuple(name for name in of_protocol if name not in planned and name not in cells)
     certificate, troubles = checked(certificates, list(cells.values()))
-    informs = (*flags.informs, *([f"not asked for, of its protocol: {', '.join(unasked)}"] if unasked else []))
-    found = (*marks(cells), *stale, *troubles, *flags.doubts, *informs)
-    return Row(model, cells, missing, found, certificate, informs, unasked, stopped)
+    found = (*marks(cells), *stale, *troubles, *flags.doubts, *flags.informs)
+    return Row(model, cells, missing, found, certificate, flags.informs, unasked, stopped)
 
 
 def marks(cells: Mapping[str, CellResult]) -> list[str]:
@@ -329,7 +346,9 @@ def marks(cells: Mapping[str, CellResult]) -> list[str]:
     cell = max(cells.values(), key=lambda cell: cell.outcome.n)
     n, right = cell.outcome.n, round(cell.outcome.clean_accuracy * cell.outcome.n)
     found = []
-    if is_chance(right, n, CLASSES):
+    if is_chance(n, n, CLASSES):
+        found.append(f"n = {n}: too few examples to tell it from a model that guesses")
+    elif is_chance(right, n, CLASSES):
         found.append(f"untrained: clean accuracy {right / n:.1%} is no better than chance")
     expected = cell.model.expected_clean_accuracy
     if expected is not None and differs_from(right, n, expected):
@@ -347,7 +366,7 @@ def marks(cells: Mapping[str, CellResult]) -> list[str]:
     return found
 
 
-def _rank(row: Row) -> tuple[bool, float, str]:
-    """The most robust first; rows that are no more than upper bounds after those that are measured."""
-    worst = row.worst_case("linf") or row.worst_case("l2")
+def _rank(norm: str, row: Row) -> tuple[bool, float, str]:
+    """The most robust in a norm first, who has nothing in it after them; rows that are no more than upper bounds last."""
+    worst = row.worst_case(norm)
     return row.is_suspect, -(worst.accuracy if worst else -1.0), row.model

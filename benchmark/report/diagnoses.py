@@ -15,7 +15,8 @@ A failed check puts the row last where it shows that the number is too high or c
 robust was fooled (7, 9, 10, 11, 15), gradient attacks had nothing to climb or nowhere to go (1, 4, 6, 13, 16, 20, 23), an
 answer is not the same twice (5, 12, 14, 21), an attack broke a rule (18). Of the others the number does not hang on it:
 
-2 and 3: the board's attacks climb the margin, which no scale flattens; where that is not enough 7, 10 and 11 find it.
+2 and 3: which loss finds more depends on the model, often it is cross-entropy, where the board's BIM climbs the margin; the worst
+   case goes on with APGD on cross-entropy and on DLR. Where no worst case is run, 7, 10 and 11 find what a loss left.
 8: the worst case joins FGSM and BIM example by example, what either fooled is fooled.
 17: a hint why an attack may fail, and no example that falls.
 19: the column of that attack is weak; the others, which it joins, are not.
@@ -44,16 +45,18 @@ def flags_of(
     known: Sequence[Diagnosis] = (),
 ) -> Flags:
     """The failed checks of one model's newest diagnosis that speaks of the same weights, code and cells as the row's: it alone
-    speaks, its attacks are those of the row. Without one the row says so, or why the one that is there is not shown, and has
-    the failed checks of the model's diagnoses elsewhere, `lent` by other protocols or by results that are `known`: what a
-    model hides it hides from every protocol. Only one that is known stands in with what it passed, too. A check that warns is
-    for the diagnosis' own table: one example in a thousand is no reason to mark a row."""
+    speaks, its attacks are those of the row; of cells that came later it says that it does not know them. Without one the row
+    says so, or why the one that is there does not fit, and has the failed checks of the same model's older diagnoses and of
+    those elsewhere, `lent` by other protocols or by results that are `known`: what a model hides it hides from every attack.
+    Only one that is known stands in with what it passed, too. A check that warns is for the diagnosis' own table: one example
+    in a thousand is no reason to mark a row."""
     newest = shown(diagnoses, cells)
     if newest is not None:
-        return _told([finding for finding in newest.findings if not _is_said(finding, cells)])
-    found = [_borrowed(diagnosis, cells) for diagnosis in _newest_of_each([*lent, *known], cells)]
+        return _with(_told([finding for finding in newest.findings if not _is_said(finding, cells)]), _later(newest, cells))
+    found = [_borrowed(older, cells, "before") for older in _newest_of_each(diagnoses, cells)]
+    found += [_borrowed(other, cells, _where(other)) for other in _newest_of_each([*lent, *known], cells)]
     informs = [text for flags in found for text in flags.informs]
-    informs += [f"its diagnosis {why} and is not shown: diagnose it again" for why in _differences(diagnoses, cells)]
+    informs += _differences(diagnoses, cells)
     if not diagnoses and not _newest_of_each(known, cells):
         informs.append(NOT_DIAGNOSED)
     return Flags(tuple(text for flags in found for text in flags.doubts), tuple(informs))
@@ -79,6 +82,20 @@ def flags_by_model(
     }
 
 
+def _with(flags: Flags, informs: Sequence[str]) -> Flags:
+    return Flags(flags.doubts, (*flags.informs, *informs))
+
+
+def _later(diagnosis: Diagnosis, cells: Mapping[str, CellResult]) -> list[str]:
+    """A sentence on the cells that a diagnosis does not know, if there are any."""
+    later = [name for name in cells if name not in diagnosis.cells]
+    return [f"its diagnosis was made before {' and '.join(later)} {_were(later)} run: diagnose it again"] if later else []
+
+
+def _were(names: Sequence[str]) -> str:
+    return "was" if len(names) == 1 else "were"
+
+
 def _newest_of_each(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) -> list[Diagnosis]:
     """Of the diagnoses of the same weights and code the newest under each version of each protocol."""
     newest: dict[tuple[str, int], Diagnosis] = {}
@@ -88,19 +105,28 @@ def _newest_of_each(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResu
     return list(newest.values())
 
 
-def _borrowed(diagnosis: Diagnosis, cells: Mapping[str, CellResult]) -> Flags:
+def _where(diagnosis: Diagnosis) -> str:
+    return f"elsewhere, under {diagnosis.protocol.name} v{diagnosis.protocol.version}"
+
+
+def _borrowed(diagnosis: Diagnosis, cells: Mapping[str, CellResult], where: str) -> Flags:
     findings = [each for each in diagnosis.findings if each.number not in _OF_THE_ATTACKS]
-    where = f" elsewhere, under {diagnosis.protocol.name} v{diagnosis.protocol.version}"
     return _told([each for each in findings if not _is_said(each, cells)], where)
 
 
 def _told(findings: Iterable[Finding], where: str = "") -> Flags:
-    failed = [finding for finding in findings if finding.verdict == "fail"]
-    told = [(finding.number, f"check {finding.number}{where}: {finding.reason}") for finding in failed]
-    return Flags(
-        tuple(text for number, text in told if number not in INFORMING),
-        tuple(text for number, text in told if number in INFORMING),
-    )
+    told = [(sign_of(each), f"check {each.number}{' ' * bool(where)}{where}: {each.reason}") for each in findings]
+    return Flags(tuple(text for sign, text in told if sign == "▲"), tuple(text for sign, text in told if sign == "△"))
+
+
+def is_told(finding: Finding) -> bool:
+    """Whether a finding marks its model wherever its numbers stand: a check that failed, or that an exception stopped."""
+    return finding.verdict in ("fail", "not made")
+
+
+def sign_of(finding: Finding) -> str:
+    """▲ for a finding that puts its model's row in doubt, △ for one that informs, "" for the others."""
+    return "" if not is_told(finding) else "△" if finding.number in INFORMING else "▲"
 
 
 def shown(diagnoses: Sequence[Diagnosis], cells: Mapping[str, CellResult]) -> Diagnosis | None:
@@ -133,7 +159,12 @@ def _largest(cells: Mapping[str, CellResult]) -> CellResult:
 
 
 def _differences(diagnoses: Iterable[Diagnosis], cells: Mapping[str, CellResult]) -> list[str]:
-    return list(dict.fromkeys(_difference(diagnosis, cells) for diagnosis in diagnoses))
+    """A sentence a reason why the model's diagnoses do not fit its cells."""
+    told = {}
+    for diagnosis in diagnoses:
+        hidden = " and is not shown" if _other_model(diagnosis, _largest(cells)) else ""
+        told[f"its diagnosis {_difference(diagnosis, cells)}{hidden}: diagnose it again"] = None
+    return list(told)
 
 
 def _difference(diagnosis: Diagnosis, cells: Mapping[str, CellResult]) -> str:

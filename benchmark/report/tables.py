@@ -292,8 +292,8 @@ def _has_far_above(board: Board) -> bool:
 
 
 def worst_cell(row: Row, norm: str, n: int) -> str:
-    """The worst case over a norm, – where there is none; no more than a bound where the cascade that belongs to it is not run,
-    and with its own n where that is not the column's `n`."""
+    """The worst case over a norm, – where there is none; no more than a bound where not all attacks of the norm are run, and
+    with its own n where that is not the column's `n`."""
     worst = row.worst_case(norm)
     if worst is None:
         return "–"
@@ -303,8 +303,8 @@ def worst_cell(row: Row, norm: str, n: int) -> str:
 
 
 def is_bound(row: Row, worst: WorstCase, norm: str) -> bool:
-    """Whether a row's worst case is no more than an upper bound: an attack failed, or the cascade is not run."""
-    return worst.upper_bound_only or CASCADE_OF[norm] in row.missing
+    """Whether a row's worst case is no more than an upper bound: an attack failed, or not all of the norm were run."""
+    return worst.upper_bound_only or row.lacks(norm)
 
 
 def _worst_sizes(board: Board, norm: str) -> set[int]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from robustboard.benchmark.canaries.grades import Grade, find_grades
 from robustboard.benchmark.diagnose.checks import CHECKS
 from robustboard.benchmark.diagnose.record import Diagnosis, read_diagnoses
-from robustboard.benchmark.diagnose.table import WORDS
+from robustboard.benchmark.diagnose.table import PASS, verdict_text
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.plots.bench import Bench
 from robustboard.benchmark.plots.kinds import KINDS, Missing
@@ -151,7 +151,8 @@ def _templates(pages: Sequence[BoardPage], troubles: Sequence[str]) -> Environme
         "legend": legend,
         "checks": CHECKS,
         "informing": INFORMING,
-        "verdicts": WORDS,
+        "passed": PASS,
+        "verdict_text": verdict_text,
         "kinds": KINDS,
         "titles": [page.title for page in pages],
     }

@@ -15,9 +15,9 @@ from typing import Any
 from robustboard.benchmark.plots.kinds import Kind
 from robustboard.benchmark.plots.view import View
 from robustboard.benchmark.report.board import Row
-from robustboard.benchmark.results import write_atomically
+from robustboard.benchmark.results import SITE_FILE, write_atomically
 
-LIST = "pictures.json"
+LIST = SITE_FILE
 """Names every picture of a site by what it was drawn from."""
 _FORMAT = 1
 """Raised whenever the pictures of the same figures would be other files."""
@@ -95,7 +95,8 @@ def identity_of(kind: Kind, view: View) -> str:
 
 
 def _content(row: Row) -> tuple[object, ...]:
-    return row.model, sorted((name, repr(cell)) for name, cell in row.cells.items()), row.missing, row.marks, row.informing
+    cells = sorted((name, repr(cell)) for name, cell in row.cells.items())
+    return row.model, cells, (*row.missing, *row.unasked), row.marks, row.informing
 
 
 def _elsewhere(view: View) -> Iterator[str]:

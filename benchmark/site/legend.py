@@ -37,7 +37,8 @@ TITLES: Mapping[ColumnKind, str] = {
 SIGNS: Mapping[str, str] = {
     "37.6 [34.7–40.6]": "The number, and Wilson's 95 % interval around it: what sampling n examples leaves open. It says nothing "
     "about attacks that were not run.",
-    "≤": "No more than an upper bound: the attack failed on some examples, or the strongest attacks of the norm are not run.",
+    "≤": "No more than an upper bound: the attack failed on some examples, or attacks of the norm are missing or were not asked "
+    "for.",
     "≥ in certified L∞": "A lower bound: at least so many are proved robust.",
     "= in certified L∞": "The robust accuracy itself: every example was decided.",
     "76.9–77.1 in certified L∞": "The robust accuracy lies between: all examples but a few were decided.",
