@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from handmade import with_outcome
 from robustboard.benchmark.candidates import candidates_path
 from robustboard.benchmark.cells import recorded_identity
 from robustboard.benchmark.records import CellResult
@@ -58,7 +59,9 @@ def counted_again(cell: CellResult) -> CellResult:
     )
     distances = sorted(d for f, d in zip(rows.found, rows.distance, strict=True) if f and d is not None)
     quantiles = {f"p{q}": float(torch.tensor(distances).double().quantile(q / 100)) for q in (10, 25, 50, 75, 90)}
-    return replace(cell, outcome=replace(outcome, distance_quantiles=quantiles))
+    within = [[d is not None and d <= radius for d in rows.distance] for radius, _ in outcome.robust_accuracy_at]
+    curve = [(radius, (n - sum(hit)) / n) for (radius, _), hit in zip(outcome.robust_accuracy_at, within, strict=True)]
+    return replace(cell, outcome=replace(outcome, distance_quantiles=quantiles, robust_accuracy_at=curve))
 
 
 def with_rows(cell: CellResult, at: int, **values: Any) -> CellResult:
@@ -77,6 +80,25 @@ def first(cell: CellResult, *, found: bool) -> int:
 
 def hide(cell: CellResult, path: Path) -> CellResult:
     return with_rows(cell, first(cell, found=True), fooled=0, found=0, distance=None, confidence=None)
+
+
+def hide_consistently(cell: CellResult, path: Path, left: int = 2) -> CellResult:
+    """All but `left` of the verdicts hidden together with their candidates, so that nothing that is kept says otherwise."""
+    places = [at for at, there in enumerate(cell.per_example.found) if there]
+    gone = {cell.per_example.index[at] for at in places[left:]}
+    tensors = load_file(candidates_path(path))
+    for images, indices in (("halves", "half_indices"), ("wholes", "whole_indices")):
+        kept = [row for row, index in enumerate(tensors[indices].tolist()) if index not in gone]
+        for name in (images, indices):
+            tensors[name] = tensors[name][kept].contiguous()
+    save_file(tensors, candidates_path(path))
+    for at in places[left:]:
+        cell = with_rows(cell, at, fooled=0, found=0, distance=None, confidence=None)
+    cell = with_outcome(cell, fooled_after_rounding=cell.outcome.n_fooled)
+    assert cell.candidates is not None
+    n_float16 = len(tensors["half_indices"])
+    counted = replace(cell.candidates, n=n_float16 + len(tensors["whole_indices"]), n_float16=n_float16)
+    return resealed(replace(cell, candidates=counted), path)
 
 
 def invent(cell: CellResult, path: Path) -> CellResult:
@@ -190,6 +212,9 @@ TAMPERINGS = {
         change_file(lambda tensors: tensors["halves"].mul_(1.25)), "its distance is recorded as", "ddn"
     ),
     "a verdict hidden": Tampering(hide, "a candidate is kept, but no adversarial example is recorded"),
+    "verdicts hidden with their candidates": Tampering(
+        hide_consistently, r"it is recorded as robust, but fgsm, run again, fools the model: class \d at confidence"
+    ),
     "a verdict invented": Tampering(invent, "an adversarial example is recorded, but no candidate is kept"),
     "a verdict alone": Tampering(
         lambda cell, path: replace(cell, per_example=replace(cell.per_example, fooled=[0] * len(cell.per_example.fooled))),

@@ -11,23 +11,28 @@ Status = Literal["pass", "pass in part", "attack not verified", "not verified", 
 @dataclass(frozen=True)
 class Finding:
     """One cell, or file. `recorded` is the cell's robust accuracy, `shown` what its candidates alone show, `judged` how many
-    there are; `causes` say why it fails, `remarks` what was not or not wholly checked."""
+    there are; of `robust` examples that it records as robust `again` were attacked again, None where none could be; `causes` say
+    why it fails, `remarks` what was not or not wholly checked."""
 
     name: str
     status: Status
     recorded: float | None = None
     shown: float | None = None
     judged: int = 0
+    robust: int = 0
+    again: int | None = None
     causes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, in the order of paths, and one sentence a kind of file that is no cell."""
+    """All findings, in the order of paths, one sentence a kind of file that is no cell, and the seed by which the examples were
+    drawn that were attacked again."""
 
     findings: tuple[Finding, ...]
     others: tuple[str, ...]
+    seed: int = 0
 
     @property
     def failed(self) -> bool:
@@ -41,5 +46,5 @@ class Report:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every cell's attack was verified by its candidates."""
+        """Whether every cell's candidates were judged and fool the model as it says."""
         return all(finding.status == "pass" for finding in self.findings)

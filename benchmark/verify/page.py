@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from robustboard.benchmark.report.escaping import for_terminal
+from robustboard.benchmark.report.styles import paragraph
 from robustboard.benchmark.verify.findings import Finding, Report
 
 NAMED = 3
@@ -17,17 +18,34 @@ NAMED = 3
 def page(report: Report) -> str:
     """The whole report."""
     rows = [[for_terminal(finding.name), finding.status, *_numbers(finding)] for finding in report.findings]
-    headers = ["cell", "", "robust accuracy", "shown", "candidates"]
-    lines = [tabulate(rows, headers=headers, disable_numparse=True, colalign=("left", "left", "right", "right", "right")), ""]
+    headers = ["cell", "", "robust accuracy", "shown", "candidates", "again"]
+    lines = [tabulate(rows, headers=headers, disable_numparse=True, colalign=("left", "left", *["right"] * 4)), ""]
     for finding in report.findings:
         lines += [for_terminal(f"FAIL {finding.name}: {cause}.") for cause in finding.causes]
     lines += [for_terminal(f"{_named(names)}: {remark}.") for remark, names in _remarks(report).items()]
     lines += [for_terminal(f"No cells: {sentence}.") for sentence in report.others]
-    return "\n".join([*lines, "", _sum(report)])
+    return "\n".join([*lines, "", *_meaning(report), _sum(report)])
 
 
 def _numbers(finding: Finding) -> list[str]:
-    return [_share(finding.recorded), _share(finding.shown), str(finding.judged) if finding.shown is not None else "–"]
+    judged = str(finding.judged) if finding.shown is not None else "–"
+    again = "–" if finding.again is None else f"{finding.again} of {finding.robust}"
+    return [_share(finding.recorded), _share(finding.shown), judged, again]
+
+
+def _meaning(report: Report) -> list[str]:
+    """What a pass says, and of how much it says nothing."""
+    looked_at = [finding for finding in report.findings if finding.again is not None]
+    if not looked_at:
+        return []
+    robust, again = sum(finding.robust for finding in looked_at), sum(finding.again or 0 for finding in looked_at)
+    told = ["pass: what is recorded as fooled is fooled."]
+    if robust:
+        which = f"{again} (drawn by --seed {report.seed}) {'was' if again == 1 else 'were'}" if again else "none was"
+        told.append(f"Of {robust} recorded as robust {which} attacked again.")
+    if again < robust:
+        told.append("Of the others their cells' word is all there is.")
+    return [paragraph(" ".join(told), "terminal"), ""]
 
 
 def _share(value: float | None) -> str:

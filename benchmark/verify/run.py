@@ -1,9 +1,10 @@
-"""From a folder of results to findings: each model built once, asked once about its clean images, then about every candidate."""
+"""From a folder of results to findings: each model built once, asked once about its clean images, then about every candidate, and
+attacked again on a few examples of each cell."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustboard.benchmark.cells import BuiltModel, build
@@ -13,6 +14,7 @@ from robustboard.benchmark.errors import DataNotFoundError, InputError
 from robustboard.benchmark.judge import look_clean, prepared
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.subjects import Subject, registry_subjects, user_subject
+from robustboard.benchmark.verify.again import Again, Draw, attack_again
 from robustboard.benchmark.verify.agreement import Causes, disagreements
 from robustboard.benchmark.verify.files import sorted_out
 from robustboard.benchmark.verify.findings import Finding, Report, Status
@@ -30,14 +32,15 @@ class _UnverifiableError(Exception):
 
 @dataclass(frozen=True)
 class VerifyRequest:
-    """What was asked for: a folder of results, where the data is, references of models that are not of the registry, and where
-    the registry is."""
+    """What was asked for: a folder of results, where the data is, references of models that are not of the registry, where the
+    registry is, and which examples are attacked again."""
 
     folder: Path
     data: Path | None = None
     references: Sequence[str] = ()
     device: str = "auto"
     registry: Path = registry.HOME
+    draw: Draw = field(default_factory=Draw)
 
 
 def verify(request: VerifyRequest) -> Report:
@@ -51,7 +54,7 @@ def verify(request: VerifyRequest) -> Report:
         key = (cell.dataset.name, model.name, model.source, model.weights_sha256, model.code, model.head)
         groups.setdefault(key, {})[path] = cell
     findings = [*files.findings, *(finding for cells in groups.values() for finding in _of_model(request, cells))]
-    return Report(tuple(sorted(findings, key=lambda finding: finding.name)), files.others)
+    return Report(tuple(sorted(findings, key=lambda finding: finding.name)), files.others, request.draw.seed)
 
 
 def _of_model(request: VerifyRequest, cells: Cells) -> list[Finding]:
@@ -60,7 +63,9 @@ def _of_model(request: VerifyRequest, cells: Cells) -> list[Finding]:
     for path, cell in cells.items():
         disagreements(cell, causes[path])
         check_joined(cell, path, causes[path])
-    first, unverifiable, verified = next(iter(cells.values())), "", {}
+    first, unverifiable = next(iter(cells.values())), ""
+    verified: dict[Path, Verified] = {}
+    again: dict[Path, Again] = {}
     try:
         subject, data_set = _subject(request, first), _data(request, first)
         built = _built(subject, first)
@@ -69,14 +74,18 @@ def _of_model(request: VerifyRequest, cells: Cells) -> list[Finding]:
         whole = {path: cell for path, cell in cells.items() if _has_examples(cell, data_set, causes[path])}
         for path, cell in whole.items():
             check_plan(cell, data_set, causes[path])
-        verified = _ask(request, built, data_set, whole, causes) if whole else {}
+        if whole:
+            verified, again = _ask(request, built, data_set, whole, causes)
     except _UnverifiableError as trouble:
         unverifiable = str(trouble)
     except (InputError, registry.RegistryError) as trouble:
         for cause in causes.values():
             cause.say(str(trouble))
     names = {path: str(path.relative_to(request.folder).with_suffix("")) for path in cells}
-    return [_finding(names[path], cell, causes[path], verified.get(path), unverifiable) for path, cell in cells.items()]
+    return [
+        _finding(names[path], cell, causes[path], verified.get(path), again.get(path), unverifiable)
+        for path, cell in cells.items()
+    ]
 
 
 def _subject(request: VerifyRequest, cell: CellResult) -> Subject:
@@ -143,11 +152,12 @@ def _has_examples(cell: CellResult, data_set: Dataset, causes: Causes) -> bool:
 
 def _ask(
     request: VerifyRequest, built: BuiltModel, data_set: Dataset, cells: Cells, causes: Mapping[Path, Causes]
-) -> dict[Path, Verified]:
-    """Put the clean images and the candidates of all cells to the model; what their candidates show, where they are kept."""
+) -> tuple[dict[Path, Verified], dict[Path, Again]]:
+    """Put the clean images and the candidates of all cells to the model: what their candidates show, where they are kept; and
+    attack again on a few examples of those cells that have no fault."""
     device, subject = choose_device(request.device), built.subject
     seen = sorted({index for cell in cells.values() for index in cell.per_example.index})
-    examples, verified = data_set.select(seen), {}
+    examples, verified, again = data_set.select(seen), {}, {}
     with prepared(built.network, device, channels_last=subject.source == "registry") as network:
         clean = look_clean(network, examples.images.to(device), examples.labels.to(device), subject.head)
         asked = Asked(network, data_set, device, clean, {index: at for at, index in enumerate(seen)})
@@ -156,10 +166,14 @@ def _ask(
             shown = check_candidates(cell, path, asked, causes[path])
             if shown is not None:
                 verified[path] = shown
-    return verified
+            if not causes[path].told():
+                again[path] = attack_again(cell, asked, request.draw, causes[path])
+    return verified, again
 
 
-def _finding(name: str, cell: CellResult, found: Causes, verified: Verified | None, unverifiable: str) -> Finding:
+def _finding(
+    name: str, cell: CellResult, found: Causes, verified: Verified | None, again: Again | None, unverifiable: str
+) -> Finding:
     causes, remarks = found.told(), [*([unverifiable] if unverifiable else []), *found.remarked()]
     if cell.candidates is None:
         checked = (
@@ -172,7 +186,8 @@ def _finding(name: str, cell: CellResult, found: Causes, verified: Verified | No
         remarks.append(f"{verified.bordering} of its candidates lie so near the border that rounding decides")
     shown, judged = (None, 0) if verified is None else (verified.robust_accuracy, verified.judged)
     status = "FAIL" if causes else _status(verified, unverifiable)
-    return Finding(name, status, cell.outcome.robust_accuracy, shown, judged, causes, tuple(remarks))
+    robust, attacked = (0, None) if again is None else (again.robust, again.attacked)
+    return Finding(name, status, cell.outcome.robust_accuracy, shown, judged, robust, attacked, causes, tuple(remarks))
 
 
 def _status(verified: Verified | None, unverifiable: str) -> Status:
