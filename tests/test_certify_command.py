@@ -80,6 +80,23 @@ def test_what_is_proved_is_not_proved_again_and_other_questions_are(
     assert again.per_example.verdict == first.per_example.verdict
 
 
+def test_again_proves_what_is_proved_there_and_says_what_it_said_otherwise(command: Command, tmp_path: Path) -> None:
+    words = ("certify", "digits/relu-fast_at", "--method", "interval", *SMALL, "--out", tmp_path)
+    assert command(*words)[0] == 0
+    honest = certificate(tmp_path, method="interval")
+    verdicts = list(honest.per_example.verdict)
+    verdicts[verdicts.index("undecided")] = "robust"
+    outcome = replace(honest.outcome, certified_accuracy=honest.outcome.certified_accuracy + 1 / 12)
+    forged = replace(honest, per_example=replace(honest.per_example, verdict=verdicts), outcome=outcome)
+    record.write_certificate(forged, record.file_of(tmp_path / FOLDER, "digits", "relu-fast_at", "interval"))
+    assert command(*words)[0] == 0
+    assert certificate(tmp_path, method="interval").per_example.verdict == verdicts, "what is there is kept"
+    answer = command(*words, "--again")
+    assert certificate(tmp_path, method="interval").per_example.verdict == honest.per_example.verdict
+    assert "digits/relu-fast_at: the certificate that was there said otherwise of 1 examples" in " ".join(answer.err.split())
+    assert "said otherwise" not in command(*words, "--again").err
+
+
 class Kill(BaseException):
     """The process ends here."""
 
@@ -133,7 +150,7 @@ def test_an_exact_answer_lies_beside_the_bounds(command: Command, tmp_path: Path
     for method in ("crown", "exact"):
         code, said, _ = command("certify", reference, "--dataset", "digits", "--method", method, *SMALL, "--out", tmp_path)
         assert code == 0
-    exact, crown = (certificate(tmp_path, "mine.own.linear", method) for method in ("exact", "crown"))  # type: ignore[arg-type]
+    exact, crown = (certificate(tmp_path, "mine.own.linear", method) for method in ("exact", "crown"))
     assert exact.is_exact
     assert "robust accuracy = " in said
     # For a linear model the bounds are exact.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,20 @@ def test_what_was_found_is_not_looked_for_again_and_other_questions_are(
     monkeypatch.setattr(checks, "VERSION", checks.VERSION + 1)
     assert command(*words)[0] == 0
     assert diagnosis(tmp_path, "relu").identity != again.identity
+
+
+def test_again_looks_where_a_diagnosis_is_there_and_says_what_it_said_otherwise(command: Command, tmp_path: Path) -> None:
+    words = ("diagnose", "digits/relu", "--n", "8", "--out", tmp_path)
+    assert command(*words)[0] == 0
+    honest, path = diagnosis(tmp_path, "relu"), record.file_of(tmp_path / FOLDER, "digits", "relu")
+    findings = [replace(each, verdict="fail") if each.number in (7, 9) else each for each in honest.findings]
+    record.write_diagnosis(replace(honest, findings=findings), path)
+    assert command(*words)[0] == 0
+    assert verdicts(diagnosis(tmp_path, "relu"))[7] == "fail", "what is there is kept"
+    answer = command(*words, "--again")
+    assert verdicts(diagnosis(tmp_path, "relu")) == verdicts(honest)
+    assert "digits/relu: the diagnosis that was there said otherwise of check 7, 9" in " ".join(answer.err.split())
+    assert "said otherwise" not in command(*words, "--again").err
 
 
 def test_cells_of_other_weights_are_not_looked_at(command: Command, tmp_path: Path) -> None:

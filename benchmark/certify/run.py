@@ -49,7 +49,8 @@ SAVE_EVERY_S = 1.0
 
 @dataclass(frozen=True)
 class CertifyRequest:
-    """What was asked for: a protocol's examples and ε, models, a method, and the folder that holds protocols' folders."""
+    """What was asked for: a protocol's examples and ε, models, a method, and the folder that holds protocols' folders. `again`:
+    also what is proved there, from the start."""
 
     protocol: Protocol
     subjects: Sequence[Subject]
@@ -58,6 +59,7 @@ class CertifyRequest:
     data: Path | None = None
     time_limit: float = methods.TIME_LIMIT_S
     quiet: bool = False
+    again: bool = False
 
 
 def certify(request: CertifyRequest) -> list[CertifiedResult]:
@@ -113,16 +115,15 @@ def _certify_model(request: CertifyRequest, subject: Subject, folder: Path, prog
         task = Task(network, clean.head, examples, indices, clean.correct, epsilon, request.protocol.seed)
         method = _method(request, task)
         identity = _identity(request, model, task, method, request.protocol.version)
-        try:
-            there = read_certificate(path)
-            # Of another version of the protocol, but of the same examples and radius: nothing would come out otherwise.
-            if there.identity == _identity(request, model, task, method, there.protocol.version):
-                progress.skip()
-                return there
-        except InputError:
-            pass
+        there = _there(path)
+        # Of another version of the protocol, but of the same examples and radius: nothing would come out otherwise.
+        if there is not None and there.identity != _identity(request, model, task, method, there.protocol.version):
+            there = None
+        if there is not None and not request.again:
+            progress.skip()
+            return there
         partial = _Partial(path, identity)
-        done = partial.read()
+        done = {} if request.again else partial.read()
         missing = [place for place, index in enumerate(indices) if index not in done]
         proved = sum(answer.verdict == "robust" for answer in done.values())
         progress.begin(f"certify ({request.method})", f"{subject.dataset}/{subject.name}", len(indices), len(done), proved)
@@ -132,10 +133,24 @@ def _certify_model(request: CertifyRequest, subject: Subject, folder: Path, prog
             progress.advance(1, answer.verdict == "robust")
     block = EnvironmentBlock(**environment, seed=request.protocol.seed, started=started, finished=now())
     result = _assemble(request, model, examples, identity, method, [done[index] for index in indices], block)
+    if there is not None and (changed := _other_verdicts(there, result)):
+        told = f"the certificate that was there said otherwise of {changed} examples"
+        progress.note(f"warning: {subject.dataset}/{subject.name}: {told}")
     write_certificate(result, path)
     partial.remove()
     progress.end()
     return result
+
+
+def _there(path: Path) -> CertifiedResult | None:
+    try:
+        return read_certificate(path)
+    except InputError:
+        return None
+
+
+def _other_verdicts(there: CertifiedResult, here: CertifiedResult) -> int:
+    return sum(old != new for old, new in zip(there.per_example.verdict, here.per_example.verdict, strict=True))
 
 
 class _Partial:

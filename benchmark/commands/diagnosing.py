@@ -30,6 +30,7 @@ from robustboard.benchmark.options import HEAD, chosen_subjects
     type=click.Path(path_type=Path),
     help="Folder that holds a folder a protocol: its cells are looked at, the diagnoses go beside them.",
 )
+@click.option("--again", is_flag=True, help="Look at those, too, that a diagnosis is there of.")
 @click.option("--json", "as_json_", is_flag=True, help="Every field, as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def diagnose_command(
@@ -41,6 +42,7 @@ def diagnose_command(
     n: int | None,
     data: Path | None,
     out: Path | None,
+    again: bool,
     as_json_: bool,
     quiet: bool,
 ) -> None:
@@ -48,7 +50,7 @@ def diagnose_command(
 
     23 checks, each with its evidence: some read the model's cells below --out, the others put a few dozen examples to it. A
     pass says that no failure was detected, never that the model is robust. What an earlier call found is kept as long as
-    model and cells are the same.
+    model and cells are the same: --again looks anew.
     """
     if not patterns and not references:
         raise InputError("diagnose needs a model: a glob over the registry (see: robustboard models) or --model FILE.py:FUNCTION")
@@ -60,7 +62,7 @@ def diagnose_command(
     subjects = chosen_subjects(",".join(name for name in patterns if name not in files), own, head, datasets, official)
     committed = protocol == official and protocol_name == "standard" and not own
     folder = out or leaderboards() / ("results" if committed else "runs")
-    found = diagnose(DiagnoseRequest(protocol, subjects, folder, data, quiet))
+    found = diagnose(DiagnoseRequest(protocol, subjects, folder, data, quiet, again))
     if as_json_:
         print(json.dumps([as_json(diagnosis) for diagnosis in found], indent=1))
         return

@@ -156,6 +156,7 @@ def _diagnose_what_ran(request: Request, summary: Summary) -> None:
 @click.option("--time-limit", type=float, default=TIME_LIMIT_S, show_default=True, help="Seconds a search of --method exact.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with the test data; the only place looked at.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the certificates, one folder a protocol inside.")
+@click.option("--again", is_flag=True, help="Certify those, too, that a certificate is there of.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def certify_command(
     models: tuple[str, ...],
@@ -167,12 +168,13 @@ def certify_command(
     time_limit: float,
     data: Path | None,
     out: Path | None,
+    again: bool,
     quiet: bool,
 ) -> None:
     """Prove a lower bound on robust accuracy for MODELS (globs over the registry, or FILE.py:FUNCTION).
 
     "interval" is fast and loose, "crown" tighter, "exact" decides every example of a small ReLU network. What an earlier
-    call proved is kept.
+    call proved is kept: --again proves it anew.
     """
     if not time_limit > 0:
         raise InputError(f"--time-limit must be above 0 seconds, got {time_limit:g}")
@@ -183,6 +185,6 @@ def certify_command(
     subjects = chosen_subjects(",".join(name for name in models if name not in files), files, "softmax", datasets, official)
     committed = protocol == official and protocol_name == "standard" and not files
     folder = out or leaderboards() / ("results" if committed else "runs")
-    for result in certify(CertifyRequest(protocol, subjects, method, folder, data, time_limit, quiet)):
+    for result in certify(CertifyRequest(protocol, subjects, method, folder, data, time_limit, quiet, again)):
         print(sentence(result))
     print(f"certificates in {folder / protocol.name}")

@@ -46,13 +46,14 @@ ATTACKS = ("fgsm", "bim", "pgd", "square", "max_confidence")
 @dataclass(frozen=True)
 class DiagnoseRequest:
     """What was asked for: a protocol's examples and strengths, models, and the folder that holds protocols' folders, where the
-    models' cells are looked for and the diagnoses go."""
+    models' cells are looked for and the diagnoses go. `again`: also where a diagnosis of the same is there."""
 
     protocol: Protocol
     subjects: Sequence[Subject]
     out: Path
     data: Path | None = None
     quiet: bool = False
+    again: bool = False
 
     @property
     def folder(self) -> Path:
@@ -95,13 +96,10 @@ def _diagnose_model(request: DiagnoseRequest, subject: Subject, progress: Progre
         control_cell = _cells_of(request, control, control.weights_sha256).get("bim") if control else None
         examination = Examination(network, clean, examples, indices, protocol, cells, others, control, control_cell)
         identity = _identity(examination, model)
-        try:
-            there = read_diagnosis(path)
-            if there.identity == identity:
-                progress.skip()
-                return there
-        except InputError:
-            pass
+        there = _there(path, identity)
+        if there is not None and not request.again:
+            progress.skip()
+            return there
         progress.begin("diagnose", f"{dataset}/{subject.name}", len(checks.CHECKS), 0, 0)
         findings = []
         for check in checks.CHECKS:
@@ -118,9 +116,25 @@ def _diagnose_model(request: DiagnoseRequest, subject: Subject, progress: Progre
         findings=findings,
         environment=EnvironmentBlock(**environment, seed=protocol.seed, started=started, finished=now()),
     )
+    if there is not None and (changed := _other_verdicts(there, result)):
+        progress.note(f"warning: {dataset}/{subject.name}: the diagnosis that was there said otherwise of check {changed}")
     write_diagnosis(result, path)
     progress.end()
     return result
+
+
+def _there(path: Path, identity: str) -> Diagnosis | None:
+    """The diagnosis in the file, if it is of the same model, cells and checks."""
+    try:
+        there = read_diagnosis(path)
+    except InputError:
+        return None
+    return there if there.identity == identity else None
+
+
+def _other_verdicts(there: Diagnosis, here: Diagnosis) -> str:
+    both = zip(there.findings, here.findings, strict=True)
+    return ", ".join(str(old.number) for old, new in both if old.verdict != new.verdict)
 
 
 def _cells_of(request: DiagnoseRequest, subject: Subject, weights: str, code: str = "") -> dict[str, CellResult]:

@@ -28,8 +28,8 @@ _KINDS = {
     "schema": "the contract of the files beside them",
     "manifest": "what the runs were meant to fill",
     "grades": "how the attacks did on the canaries",
-    "certificate": "a proof, which is checked by proving again: robustboard certify",
-    "diagnosis": "what the 23 checks found, which is checked by looking again: robustboard diagnose",
+    "certificate": "a proof, which is checked by proving again: robustboard certify --again",
+    "diagnosis": "what the 23 checks found, which is checked by looking again: robustboard diagnose --again",
     "journal": "batches of a run that is not finished",
     "other": "left alone",
 }
