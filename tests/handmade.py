@@ -194,26 +194,30 @@ def make_diagnosis(
     )
 
 
-def diagnosed(cells: Iterable[CellResult]) -> list[Diagnosis]:
-    """For every model of the cells a diagnosis that found nothing."""
-    cells = list(cells)
-    blocks = {(cell.protocol.name, cell.protocol.version, cell.dataset.name, cell.model) for cell in cells}
+def diagnosed(
+    cells: Iterable[CellResult],
+    verdicts: Mapping[str, Mapping[int, diagnosis_record.Verdict]] | None = None,
+    reason: str = "something was seen",
+) -> list[Diagnosis]:
+    """For every model of the cells a diagnosis of them all, which found nothing but the `verdicts` by model."""
+    by_model: dict[tuple[str, int, str, ModelBlock], dict[str, str]] = {}
+    for cell in cells:
+        key = cell.protocol.name, cell.protocol.version, cell.dataset.name, cell.model
+        by_model.setdefault(key, {})[cell.attack.name] = cell.identity
     return [
         make_diagnosis(
             model.name,
+            (verdicts or {}).get(model.name),
             weights=model.weights_sha256,
             source=model.source,
             code=model.code,
             protocol=protocol,
             version=version,
             dataset=dataset,
-            cells={
-                cell.attack.name: cell.identity
-                for cell in cells
-                if (cell.protocol.name, cell.dataset.name, cell.model) == (protocol, dataset, model)
-            },
+            cells=seen,
+            reason=reason,
         )
-        for protocol, version, dataset, model in blocks
+        for (protocol, version, dataset, model), seen in by_model.items()
     ]
 
 

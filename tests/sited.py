@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from handmade import make_cell, make_certificate, make_diagnosis, make_manifest
+from handmade import diagnosed, make_cell, make_certificate, make_manifest
 from robustboard.benchmark.certify.record import write_certificate
 from robustboard.benchmark.diagnose.record import write_diagnosis
 from robustboard.benchmark.plots.bench import Bench
@@ -91,9 +91,9 @@ def some_results(folder: Path) -> Path:
     planned = dict.fromkeys(("strong", "weak", "alike", "doubted", "unfinished"), attacks)
     manifest = make_manifest({"digits": planned}, [NotRun("digits", "broken", "the model raised <b>")])
     write_certificate(make_certificate("strong", ["robust"] * 10 + ["undecided"] * 30), folder / "crown.json")
-    write_diagnosis(
-        make_diagnosis("weak", {8: "fail", 9: "warn"}, reason="FGSM beats BIM on 3"), folder / "weak" / "diagnosis.json"
-    )
+    weak = [cell for cell in cells if cell.model.name == "weak"]
+    (found,) = diagnosed(weak, {"weak": {8: "fail", 9: "warn"}}, "FGSM beats BIM on 3")
+    write_diagnosis(found, folder / "weak" / "diagnosis.json")
     return keep(folder, cells, manifest)
 
 

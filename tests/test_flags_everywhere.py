@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import robustboard
-from handmade import make_cell, make_diagnosis
+from handmade import diagnosed, make_cell
 from pictured import texts
 from robustboard.benchmark.diagnose.record import file_of, write_diagnosis
 from robustboard.benchmark.plots import clean_robust, epsilon
@@ -28,11 +28,6 @@ from sited import keep, make_site, read_page
 SEEN = "black-box fools 3 that white-box left (examples 1, 2, 3)"
 N = 40
 SIGNS = {"relog": "▲", "relog-maxout_4": "△", "relu": ""}
-DIAGNOSES = (
-    make_diagnosis("relog", {7: "fail"}, reason=SEEN, dataset="mnist"),
-    make_diagnosis("relog-maxout_4", {8: "fail"}, reason="FGSM beats BIM", dataset="mnist"),
-    make_diagnosis("relu", dataset="mnist"),
-)
 
 
 def cell(model: str, attack: str, standing: int, distance: float = 1.0) -> CellResult:
@@ -49,6 +44,10 @@ CELLS = [
     *(cell("relog", attack, standing) for attack, standing in (("fgsm", 36), ("bim", 2), ("cw", 0), ("ddn", 0))),
     *(cell("relog-maxout_4", attack, standing) for attack, standing in (("fgsm", 38), ("bim", 20), ("cw", 0), ("ddn", 0))),
     *(cell("relu", attack, standing) for attack, standing in (("fgsm", 4), ("bim", 38), ("cw", 0), ("ddn", 0))),
+]
+DIAGNOSES = [
+    *diagnosed(CELLS[:4], {"relog": {7: "fail"}}, SEEN),
+    *diagnosed(CELLS[4:], {"relog-maxout_4": {8: "fail"}}, "FGSM beats BIM"),
 ]
 
 

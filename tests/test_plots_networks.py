@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import robustboard
 from conftest import Linear
-from handmade import make_diagnosis
+from handmade import diagnosed
 from pictured import ABOUT, bench_of, digits_view, linear_digits, subject, texts
 from robustboard.attacks import projections
 from robustboard.benchmark.datasets import load_dataset
@@ -316,7 +316,7 @@ def test_a_failed_check_stands_on_every_picture_of_a_network(kind: ModuleType, m
     subjects = [subject("linear", model), subject("other", model)][: 2 if kind is transfer else 1]
     plain = digits_view(*subjects, scope=scope, n=10)
     cells = [cell for row in plain.board.rows for cell in row.cells.values()]
-    (board,) = make_boards(cells, [], [], [make_diagnosis("linear", {7: "fail"}), make_diagnosis("other")])
+    (board,) = make_boards(cells, [], [], diagnosed(cells, {"linear": {7: "fail"}}))
     shown = " ".join(texts(kind.picture(View(board, board.rows, scope, bench=plain.bench))))
     assert "linear ▲" in shown, "its name"
     assert "▲ linear: check 7: something was seen" in shown, "its reason"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Linear, put
-from handmade import make_cell, make_diagnosis
+from handmade import diagnosed, make_cell
 from pictured import ABOUT, bench_of, lines, points, subject, texts, view_of
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.plots import training
@@ -50,7 +50,7 @@ def test_the_picture_says_the_end_and_that_it_is_of_training_images(card: ModelC
 
 def test_a_mark_of_the_row_stands_on_the_picture(card: ModelCard) -> None:
     cells = [make_cell("relu", weights=card.sha256)]
-    (board,) = make_boards(cells, [], [], [make_diagnosis("relu", {7: "fail"}, weights=card.sha256)])
+    (board,) = make_boards(cells, [], [], diagnosed(cells, {"relu": {7: "fail"}}))
     shown = " ".join(texts(training.picture(View(board, board.rows, "model"))))
     assert "relu ▲" in shown
     assert "check 7: something was seen" in shown
