@@ -160,11 +160,11 @@ def _largest(cells: Mapping[str, CellResult]) -> CellResult:
 
 def _differences(diagnoses: Iterable[Diagnosis], cells: Mapping[str, CellResult]) -> list[str]:
     """A sentence a reason why the model's diagnoses do not fit its cells."""
-    told = {}
+    told = []
     for diagnosis in diagnoses:
         hidden = " and is not shown" if _other_model(diagnosis, _largest(cells)) else ""
-        told[f"its diagnosis {_difference(diagnosis, cells)}{hidden}: diagnose it again"] = None
-    return list(told)
+        told.append(f"its diagnosis {_difference(diagnosis, cells)}{hidden}: diagnose it again")
+    return list(dict.fromkeys(told))
 
 
 def _difference(diagnosis: Diagnosis, cells: Mapping[str, CellResult]) -> str:
