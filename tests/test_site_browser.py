@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from browsed import head, models, opened, settle, sort, tab_to
+from browsed import address, head, models, opened, settle, sort, tab_to
 from sited import cells_of, keep, make_site, some_sizes
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ pytest_plugins = ("browsed",)
 MANY = 500
 SOON = 1.0
 """Seconds."""
+TRIES = 8
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +40,20 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def thread_time(browser: Browser, path: Path) -> float:
-    """Seconds of the processor that the thread of a page takes until its table is ready, in a tab of its own: what else this
-    machine does at the moment is not the page's."""
+def waited(browser: Browser, path: Path) -> tuple[float, float]:
+    """Seconds from the start of the navigation until the table of a page, in a tab of its own, is ready to be sorted, as the
+    page's own clock has them; and seconds of the processor that the page's thread took for it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    session = context.new_cdp_session(opened(context.new_page(), path))
-    session.send("Performance.enable", {"timeDomain": "threadTicks"})
-    context.pages[0].wait_for_selector("#board[data-ready]")
+    tab = context.new_page()
+    session = context.new_cdp_session(tab)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})  # counts from here on
+    tab.goto(address(path), wait_until="commit")
+    tab.wait_for_selector("#board[data-ready]")
     found = session.send("Performance.getMetrics")["metrics"]
+    thread = next(metric["value"] for metric in found if metric["name"] == "ThreadTime")
+    (ready,) = tab.evaluate("performance.getEntriesByName('table-ready').map((mark) => mark.startTime)")
     context.close()
-    return float(next(metric["value"] for metric in found if metric["name"] == "ThreadTime"))
+    return ready / 1000, float(thread)
 
 
 def test_a_click_on_a_column_sorts_by_its_numbers(page: Page, site: Path) -> None:
@@ -210,8 +216,17 @@ def test_hovering_a_cell_that_is_missing_or_in_doubt_says_why(page: Page, site: 
 
 
 def test_a_board_of_500_models_is_ready_within_a_second(browser: Browser, page: Page, large: Path) -> None:
-    times = [thread_time(browser, large / "digits.html") for _ in range(3)]
-    assert 0 < min(times) < SOON, times
+    """From the start of the navigation to the mark `table-ready`, when the table is drawn and sorts at a click: the shortest
+    wait of several, since what else the machine does is no property of the page. A machine on which more wants to run than it
+    has processors is never still: there the page's thread, which waits for none of them, must be as fast."""
+    times = []
+    while len(times) < TRIES and not any(wait < SOON for wait, _ in times):
+        times.append(waited(browser, large / "digits.html"))
+    wait, thread = map(min, zip(*times, strict=True))
+    is_busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+    print(f"{MANY} models: ready after {wait:.2f} s, {thread:.2f} s of its thread{', on a busy machine' * is_busy}")
+    assert 0 < thread < SOON, times
+    assert wait < SOON or is_busy, times
     opened(page, large / "digits.html")
     assert page.text_content("#count") == f"{MANY} models"
     sort(page, "bim")

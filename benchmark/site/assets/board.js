@@ -5,13 +5,14 @@
   if (!element) return;
   const heads = [...element.tHead.rows[0].cells];
   const rows = [...element.tBodies[0].rows];
-  const values = rows.map((row) => [...row.cells].map((cell) => cell.dataset.order));
   const names = heads.map((head) => head.textContent.trim());
   const kinds = heads.map((head) => head.dataset.kind);
   // As many rows a page as site.css shows before this script runs.
   const AT_ONCE = 100;
   const rising = ["rank", "parameters", "failure", "seconds", "model"];
 
+  // The bundle's Select would go through all columns of every row before the table is drawn; no row is selected here.
+  DataTable.select.init = () => {};
   const table = new DataTable(element, {
     paging: rows.length > AT_ONCE,
     pageLength: AT_ONCE,
@@ -74,7 +75,7 @@
     const passes = kinds[at] === "model" ? null : test(text);
     table.column(at).search.fixed("field", !text ? null : (_, __, row) => {
       if (!passes) return rows[row].cells[at].textContent.toLowerCase().includes(text.toLowerCase());
-      const number = Number(values[row][at]);
+      const number = Number(rows[row].cells[at].dataset.order);
       // Of what is no number, a rank counts as the highest, so that it stands last, and all else as the lowest.
       const isNumber = kinds[at] === "rank" ? number < Infinity : number > -Infinity;
       return isNumber && passes(number);
