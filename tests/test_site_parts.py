@@ -187,6 +187,13 @@ def test_commands_name_the_changes_of_a_protocol() -> None:
     assert "--protocol standard --eps 0.1 --seed 3 " in run
 
 
+def test_a_protocol_of_ones_own_is_told_to_be_given_by_its_file() -> None:
+    ours, theirs = (board(*cells_of("relu", {"bim": 3}, protocol=name)) for name in ("standard@40", "mine@40"))
+    told = "The protocol mine is not one of ours: give --protocol the path of its TOML file."
+    assert told in reproduction(theirs, theirs.rows[0]).notes
+    assert not any("TOML" in note for note in reproduction(ours, ours.rows[0]).notes)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_citation_has_balanced_braces_and_a_plain_key(name: str) -> None:
     found = board(*cells_of(name, {"bim": 3}))

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from robustboard.benchmark.canaries.grades import Grade, summary, version_of
+from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.certify.record import CertifiedResult
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.records import CellResult
@@ -27,7 +28,7 @@ NEAR = 0.97
 """The optimality below which a minimum-norm attack is said to stay behind."""
 Near = Sequence[tuple[Row, Mapping[str, float]]]
 """Rows, and how near each of their minimum-norm attacks comes to the best distances known."""
-CASCADE_OF = {"linf": "worst_case", "l2": "worst_case_l2"}
+CASCADE_OF = {norm: name for name, norm in CASCADES.items()}
 ROBUST = (
     "Robust accuracy in %, with Wilson's 95 % interval. **Every robust accuracy is an upper bound**: a stronger attack can only "
     "lower it. "

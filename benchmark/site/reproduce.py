@@ -6,6 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from robustboard.benchmark.protocols import protocol_names
 from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.escaping import for_latex, for_terminal
 
@@ -95,6 +96,9 @@ def _notes(board: Board, row: Row, commits: list[str], source: str) -> list[str]
         found.append(f"Its cells were run at {len(commits)} commits: {', '.join(commit[:12] for commit in commits)}.")
     if any(cell.environment.git_dirty for cell in row.cells.values()):
         found.append("Some were run with changes that were not committed.")
+    own = board.protocol.partition("@")[0]
+    if own not in protocol_names():
+        found.append(f"The protocol {own} is not one of ours: give --protocol the path of its TOML file.")
     if "@indices-" in board.protocol:
         found.append("FILE.json is a JSON list of the test-set positions that every cell's file holds.")
     files = [name for name in row.cells if name.startswith("adversarials_")]
