@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from robustboard.benchmark.diagnose.record import Diagnosis, read_diagnoses
+from robustboard.benchmark.certify.record import read_certificates
+from robustboard.benchmark.diagnose.record import read_diagnoses
 from robustboard.benchmark.errors import InputError, suggest
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import Row, marks, of_newest
-from robustboard.benchmark.report.diagnoses import flags_of, of_model, under_others
+from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.escaping import for_terminal
-from robustboard.benchmark.results import read_folder
+from robustboard.benchmark.results import read_folder, read_manifests
 
 Kind = Literal["folders", "models", "attacks"]
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The cells of A and of B by label, what is compared, one sentence a file that could not be read, and the marks of either
-    side's models, those of their diagnoses among them: a sign and a sentence each, as `Row.told` has them."""
+    """The cells of A and of B by label, what is compared, one sentence a file that could not be read, and what a board tells of
+    either side's models: a sign and a sentence each, as `Row.told` has them."""
 
     kind: Kind
     a: dict[str, CellResult]
@@ -37,14 +38,22 @@ class Sides:
 
 
 @dataclass(frozen=True)
+class _Counted:
+    """A row of a board, by protocol, data set and model: the cells that it counts and what it tells."""
+
+    key: tuple[str, str, str]
+    cells: list[CellResult]
+    told: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class _Home:
-    """Everything in one folder of results, the cells of each model's newest weights only, and by row a mark on each of the
-    others."""
+    """Everything in one folder of results: the cells that its boards count, in the order of paths, and what they tell of each
+    row."""
 
     folder: Path
     cells: list[CellResult]
-    stale: Mapping[tuple[str, str, str], Sequence[str]]
-    diagnoses: list[Diagnosis]
+    told: Mapping[tuple[str, str, str], Sequence[tuple[str, str]]]
     unread: list[str]
 
     def chosen(self, attacks: Sequence[str]) -> list[CellResult]:
@@ -58,19 +67,9 @@ class _Home:
         return [cell for cell in self.cells if cell.attack.name in attacks or not attacks]
 
     def marks(self, shown: Mapping[str, CellResult]) -> tuple[tuple[str, str], ...]:
-        """The marks of every model among the cells that are shown, each behind its sign and its model's name; a diagnosis goes
-        by all of its model's cells."""
-        rows: dict[tuple[str, str, str], dict[str, CellResult]] = {}
-        for cell in shown.values():
-            rows.setdefault(_row(cell), {})[cell.attack.name] = cell
-        found: list[tuple[str, str]] = []
-        for row, cells in rows.items():
-            all_of_it = {cell.attack.name: cell for cell in self.cells if _row(cell) == row}
-            flags = flags_of(of_model(self.diagnoses, *row), all_of_it, under_others(self.diagnoses, *row))
-            all_marks = (*marks(cells), *self.stale[row], *flags.doubts, *flags.informs)
-            told = Row(row[2], cells, marks=all_marks, informing=flags.informs).told()
-            found += [(sign, f"{row[1]}/{row[2]}: {mark}") for sign, mark in told]
-        return tuple(dict.fromkeys(found))
+        """What the boards tell of every model among the cells that are shown, each behind its sign and its model's name."""
+        rows = dict.fromkeys(_row(cell) for cell in shown.values())
+        return tuple(dict.fromkeys((sign, f"{row[1]}/{row[2]}: {mark}") for row in rows for sign, mark in self.told[row]))
 
 
 def read_sides(a: str, b: str, results: Path, attacks: Sequence[str] = ()) -> Sides:
@@ -155,6 +154,10 @@ def _full_label(cell: CellResult) -> str:
     return f"{cell.protocol.name}/{_model(cell)}/{cell.attack.name}"
 
 
+def _board(cell: CellResult) -> tuple[str, str]:
+    return cell.protocol.name, cell.dataset.name
+
+
 def _row(cell: CellResult) -> tuple[str, str, str]:
     return cell.protocol.name, cell.dataset.name, cell.model.name
 
@@ -175,10 +178,34 @@ def _read(folder: Path) -> _Home:
     cells, unread = read_folder(folder)
     if not cells:
         raise InputError(f"there are no results in {folder}: run robustboard run first, or name a folder that has some")
-    rows: dict[tuple[str, str, str], list[CellResult]] = {}
+    manifests, of_manifests = read_manifests(folder)
+    certificates, of_certificates = read_certificates(folder)
+    diagnoses, of_diagnoses = read_diagnoses(folder)
+    boards = partial(make_boards, manifests=manifests, certificates=certificates, diagnoses=diagnoses)
+    rows = _counted(cells, boards, (_board, _row))
+    counted = {id(cell) for row in rows for cell in row.cells}
+    current = [cell for cell in cells if id(cell) in counted]
+    unread = [*unread, *of_manifests, *of_certificates, *of_diagnoses]
+    return _Home(folder, current, {row.key: row.told for row in rows}, unread)
+
+
+def _counted(
+    cells: Sequence[CellResult],
+    boards: Callable[[Sequence[CellResult]], Sequence[Board]],
+    parts: Sequence[Callable[[CellResult], tuple[str, ...]]],
+) -> list[_Counted]:
+    """The rows of the boards of all cells. Where they cannot stand in one table, those of each part: what A and B are asked about
+    may be like where others are not. A row that makes no table by itself has all its cells, and tells why."""
+    try:
+        return [
+            _Counted((board.protocol, board.dataset, row.model), list(row.cells.values()), row.told())
+            for board in boards(cells)
+            for row in board.rows
+        ]
+    except InputError as trouble:
+        if not parts:
+            return [_Counted(_row(cells[0]), list(cells), [("▲", str(trouble))])]
+    found: dict[tuple[str, ...], list[CellResult]] = {}
     for cell in cells:
-        rows.setdefault(_row(cell), []).append(cell)
-    newest = {row: of_newest(found) for row, found in rows.items()}
-    current = [cell for found, _ in newest.values() for cell in found]
-    diagnoses, unread_diagnoses = read_diagnoses(folder)
-    return _Home(folder, current, {row: stale for row, (_, stale) in newest.items()}, diagnoses, unread + unread_diagnoses)
+        found.setdefault(parts[0](cell), []).append(cell)
+    return [row for some in found.values() for row in _counted(some, boards, parts[1:])]
