@@ -32,7 +32,8 @@ from robustboard.benchmark.results import write_atomically
     "points",
     metavar="POINTS",
     type=float,
-    help="Exit with 1 where B's robust accuracy is more than so many percentage points below A's in any shared cell.",
+    help="Exit with 1 where B's robust accuracy is more than so many percentage points below A's in any cell, with 2 where B "
+    "lacks one of A's cells or a file does not read.",
 )
 @click.option(
     "--worse-by",
@@ -49,7 +50,8 @@ def compare_command(
     implementations (mnist/relu:cw mnist/relu:torchattacks:cw), or two folders, of two runs or two versions of a protocol.
 
     Models are compared under the same attacks alone; between folders and implementations other parameters are told. Other
-    examples or another ε are refused. Exit codes: 0, 1 where --fail-if-worse says so, 2 for what cannot be compared.
+    examples or another ε are refused. Exit codes: 0, 1 where --fail-if-worse says so, 2 for what cannot be compared, which with
+    --fail-if-worse is a cell that only A has, or a file of either side that does not read, too; what only B has is no reason.
     """
     if points is not None and not 0 <= points <= 100:
         raise InputError(f"--fail-if-worse takes 0 to 100 percentage points, got {points:g}")
@@ -60,7 +62,10 @@ def compare_command(
         print(json.dumps(page.as_json(a, b, found, comparisons), indent=1, allow_nan=False))
     else:
         print(page.render(a, b, found, comparisons, folder), end="")
-    worse = gate.worse_cells(comparisons, points, by) if points is not None else []
+    if points is None:
+        return
+    gate.refuse_gaps(found)
+    worse = gate.worse_cells(comparisons, points, by)
     if worse:
         print(for_terminal(f"worse: B is more than {points:g} points below A in {', '.join(worse)}"), file=sys.stderr)
         sys.exit(1)

@@ -7,8 +7,29 @@ from typing import Literal
 
 from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.report.compare.differences import Comparison
+from robustboard.benchmark.report.compare.sides import Sides
 
 Measure = Literal["difference", "interval"]
+
+
+NAMED = 8
+"""So many cells, or files, that keep the gate from judging are named; of the others the number is."""
+
+
+def refuse_gaps(sides: Sides) -> None:
+    """Raise `InputError` where B lacks a cell that A has, or a file of either side does not read: what is not there was compared
+    with nothing. What only B has is no reason."""
+    gone = [label for label in sides.a if label not in sides.b]
+    reasons = [f"B has no result that counts of {_named(gone, ', ')}"] if gone else []
+    reasons += [f"not everything reads ({_named(sides.unread, '; ')})"] if sides.unread else []
+    if reasons:
+        others = ", or name the attacks that count with --attacks" if gone else ""
+        raise InputError(f"whether B is worse cannot be told: {', and '.join(reasons)}; run again{others}")
+
+
+def _named(items: Sequence[str], separator: str) -> str:
+    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return separator.join(items[:NAMED]) + more
 
 
 def worse_cells(comparisons: Sequence[Comparison], points: float, by: Measure) -> list[str]:
