@@ -211,7 +211,9 @@ def test_hovering_a_cell_that_is_missing_or_in_doubt_says_why(page: Page, site: 
     row = page.locator("#board tbody tr", has_text="unfinished")
     row.locator("td", has_text="missing").first.hover()
     assert "no result here of fgsm, cw" in (page.text_content("#tip") or "")
-    row.locator("td", has_text="50.0").first.hover()
+    row.locator("td", has_text="≤ 50.0").hover()
+    assert "no result here of fgsm, cw" in (page.text_content("#tip") or "")
+    row.locator("td", has_text="50.0").filter(has_not_text="▲").hover()
     assert not page.locator("#tip").is_visible(), "a number in no doubt has nothing to tell"
 
 
