@@ -48,7 +48,7 @@ leaderboards: $(READY)
 	$(BIN)/robustboard run --protocol standard --quiet
 	$(BIN)/robustboard certify '*' --method interval --quiet
 	$(BIN)/robustboard run $(EXACT) --dataset mnist --models relu-mlp_32-fast_at \
-		--attacks fgsm,bim,max_confidence,pgd,worst_case --quiet
+		--attacks fgsm,bim,spsa,max_confidence,pgd,worst_case --quiet
 	$(BIN)/robustboard certify mnist/relu-mlp_32-fast_at --method exact $(EXACT) --quiet
 	$(BIN)/robustboard run --protocol standard --dataset digits --attacks $(SEVERAL) --no-diagnose --quiet --out leaderboards/implementations
 	$(BIN)/robustboard ranks leaderboards/results --write leaderboards/ranks.md
