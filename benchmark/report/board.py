@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -213,16 +213,8 @@ def _make_board(
         )
         for name, (shown, stale) in current.items()
     ]
-    # What one folder could not run another may hold.
-    not_run = [row for row in not_run if (row.model not in by_model if row.model else not by_model)]
-    excused = {row.model for row in not_run}
-    absent = [name for name in planned if name not in by_model and name not in excused and "" not in excused]
-    gone = [NotRun(dataset, name, "planned, but no result is here: run again") for name in absent]
-    told = {*by_model, *(row.model for row in not_run), *absent}
     here = [look for look in diagnoses if (look.protocol.name, look.dataset.name) == (protocol, dataset)]
     alone = {look.model.name: "diagnosed" for look in here} | {proof.model.name: "certified" for proof in certificates}
-    without = "but no attack's result is here: run the attacks"
-    gone += [NotRun(dataset, name, f"{what}, {without}") for name, what in sorted(alone.items()) if name not in told]
     # What the numbers are of goes before what was planned.
     sources: tuple[Sequence[CellResult | Manifest | CertifiedResult | Diagnosis], ...]
     sources = (counted, [manifest] if manifest else [], certificates, here)
@@ -234,9 +226,23 @@ def _make_board(
         dataset=dataset,
         attacks=columns,
         rows=tuple(sorted(rows, key=partial(_rank, "linf" if any(row.of_norm("linf") for row in rows) else "l2"))),
-        not_run=(*not_run, *gone),
+        not_run=tuple(_without_result(dataset, by_model, not_run, planned, alone)),
         notes=tuple(sorted({cell.dataset.note for cell in cells if cell.dataset.note})),
     )
+
+
+def _without_result(
+    dataset: str, present: Collection[str], not_run: Sequence[NotRun], planned: Iterable[str], alone: Mapping[str, str]
+) -> list[NotRun]:
+    """What could not be run, what was planned and is not there, and models of which all that is there is what stands `alone`."""
+    # What one folder could not run another may hold.
+    found = [row for row in not_run if (row.model not in present if row.model else not present)]
+    excused = {row.model for row in found}
+    absent = [name for name in planned if name not in present and name not in excused and "" not in excused]
+    found += [NotRun(dataset, name, "planned, but no result is here: run again") for name in absent]
+    told = {*present, *(row.model for row in found)}
+    without = "but no attack's result is here: run the attacks"
+    return found + [NotRun(dataset, name, f"{what}, {without}") for name, what in sorted(alone.items()) if name not in told]
 
 
 def _official(protocol: str, cells: Sequence[CellResult]) -> Sequence[str]:

@@ -28,7 +28,7 @@ NEAR = 0.97
 """The optimality below which a minimum-norm attack is said to stay behind."""
 Near = Sequence[tuple[Row, Mapping[str, float]]]
 """Rows, and how near each of their minimum-norm attacks comes to the best distances known."""
-CASCADE_OF = {norm: name for name, norm in CASCADES.items()}
+CASCADE_OF: Mapping[str, str] = {norm: name for name, norm in CASCADES.items()}
 ROBUST = (
     "Robust accuracy in %, with Wilson's 95 % interval. **Every robust accuracy is an upper bound**: a stronger attack can only "
     "lower it. "
