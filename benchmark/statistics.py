@@ -146,12 +146,15 @@ def _holm(p_values: Sequence[float], level: float) -> tuple[list[bool], list[flo
     from statsmodels.stats.multitest import multipletests  # noqa: PLC0415  (its import takes a second, few need it)
 
     # It collects garbage at every call, which takes as long as there are objects: a third of a second beside a board's cells,
-    # thousands of times for the pairs of a site. What is frozen is not looked through.
-    gc.freeze()
+    # thousands of times for the pairs of a site. What is frozen is not looked through; what the caller froze stays so.
+    ours = not gc.get_freeze_count()
+    if ours:
+        gc.freeze()
     try:
         fallen, adjusted, *_ = multipletests(p_values, alpha=level, method="holm")
     finally:
-        gc.unfreeze()
+        if ours:
+            gc.unfreeze()
     return [bool(each) for each in fallen], [float(each) for each in adjusted]
 
 

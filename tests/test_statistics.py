@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 
 import numpy as np
@@ -240,3 +241,14 @@ def test_the_interval_of_a_mean_is_students(counts: list[int]) -> None:
 def test_one_value_has_no_interval() -> None:
     with pytest.raises(ValueError, match="two values, got 1"):
         mean_interval([0.5])
+
+
+def test_holm_leaves_what_its_caller_froze() -> None:
+    gc.freeze()
+    try:
+        holm([0.01, 0.04])
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+    holm([0.01, 0.04])
+    assert gc.get_freeze_count() == 0

@@ -1,4 +1,5 @@
-"""Pictures that are in the site already: what was drawn from the same cells by the same code is not drawn again."""
+"""Pictures that are in the site already: what the same `plots/` and the same libraries drew from the same cells is not drawn
+again. Other code that a picture hangs on, the judge's or a network's, is not looked at: after a change of it remove the site."""
 
 from __future__ import annotations
 
