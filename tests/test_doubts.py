@@ -80,11 +80,11 @@ def test_a_run_that_does_not_diagnose_says_so_in_every_row(command: Command, tmp
 
 
 def test_a_run_of_fewer_attacks_than_its_protocol_has_says_which(command: Command, tmp_path: Path) -> None:
-    code, said, _ = command("run", *SMALL, "--models", "relu", "--out", tmp_path)
+    code, said, _ = command("run", *SMALL, "--models", "relu-fast_at", "--out", tmp_path)
     assert code == 0
     (told,) = (line for line in said.splitlines() if "not asked for" in line)
-    assert "▲ relu: not asked for, of its protocol: cw, spsa, jsma, max_confidence, worst_case, worst_case_l2" in told
-    assert any(line.startswith("relu ▲") and "≤ " in line and "last ▲" in line for line in said.splitlines())
+    assert "▲ relu-fast_at: not asked for, of its protocol: cw, spsa, jsma, max_confidence, worst_case, worst_case_l2" in told
+    assert any(line.startswith("relu-fast_at ▲") and "≤ " in line and "last ▲" in line for line in said.splitlines())
 
 
 def doubts(model: nn.Module) -> list[str]:
@@ -148,6 +148,13 @@ def test_a_row_with_fewer_attacks_leads_no_board() -> None:
     assert (first.model, last.model, last.sign) == ("all", "one", "▲")
     assert not is_ranked(last, "worst_case")
     assert is_ranked(last, "fgsm")
+
+
+def test_a_worst_case_of_none_left_is_whole_whatever_was_not_asked_for() -> None:
+    manifest = replace(make_manifest({"digits": {"relu": ["bim"]}}), attacks=["fgsm", "bim"])
+    (row,) = rows([make_cell(fooled=(1,) * 20)], manifest)
+    assert row.told() == [("△", "not asked for, of its protocol: fgsm")]
+    assert is_ranked(row, "worst_case")
 
 
 def test_without_a_manifest_an_official_protocol_says_what_it_has() -> None:

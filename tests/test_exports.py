@@ -322,7 +322,7 @@ def complaints(source: Path) -> list[str]:
 
 def text_of(pdf: Path) -> str:
     """The text within the pages."""
-    tools = {"pdftotext": [pdf.name, "-"], "mutool": ["draw", "-q", "-F", "txt", pdf.name]}
+    tools = {"pdftotext": ["-raw", pdf.name, "-"], "mutool": ["draw", "-q", "-F", "txt", pdf.name]}
     tool = next((name for name in tools if shutil.which(name)), None)
     if tool is None:
         pytest.skip(f"the log alone was read: {' and '.join(tools)}, which read a PDF, are not installed")

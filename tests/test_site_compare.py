@@ -129,3 +129,17 @@ def test_pictures_of_two_models_stand_side_by_side(page: Page, pictured: Path) -
     page.wait_for_selector("#side img")
     assert page.locator("#side img").count() == 4
     wait_until(page, "[...document.querySelectorAll('#side img')].slice(0, 1).every(image => image.naturalWidth > 100)")
+
+
+def test_images_keep_their_greys_in_the_dark(page: Page) -> None:
+    """Galleries are photographs: of the committed pages, where networks were at hand to make them."""
+    site = Path(__file__).resolve().parents[1] / "leaderboards" / "site"
+    page.emulate_media(color_scheme="dark")
+    opened(page, site / "compare.html", "digits/relu-fast_at/relu")
+    page.wait_for_selector("#side img")
+    filters = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('#side img')]"
+        ".map(image => [image.src.split('/').pop(), getComputedStyle(image).filter]))"
+    )
+    assert filters["gallery.webp"] == "none"
+    assert filters["epsilon.webp"] != "none"

@@ -68,8 +68,9 @@ class Row:
 
     def lacks(self, norm: str) -> bool:
         """Whether an attack of the norm, or one of which no norm is known, is missing or was not asked for: the worst case is
-        not whole."""
-        return _are_of(norm, (*self.missing, *self.unasked))
+        not whole, and what is left of it could fall."""
+        worst = self.worst_case(norm)
+        return (worst is None or worst.robust > 0) and _are_of(norm, (*self.missing, *self.unasked))
 
     @property
     def is_suspect(self) -> bool:
@@ -89,7 +90,8 @@ class Row:
             (self.unasked, f"not asked for, of its protocol: {', '.join(self.unasked)}"),
             (self.missing, f"no result here of {', '.join(self.missing)}{why}"),
         ]
-        return found + [("▲" if _are_of(self.main_norm, names) else "△", text) for names, text in gone if names]
+        lacks = self.lacks(self.main_norm)
+        return found + [("▲" if lacks and _are_of(self.main_norm, names) else "△", text) for names, text in gone if names]
 
     def any_cell(self) -> CellResult:
         """The cell with the most examples: it knows the model and its clean accuracy best."""

@@ -117,5 +117,6 @@ def _suspects(rows: Sequence[Row], norm: str, above: float) -> tuple[Suspect, ..
     for row in rows:
         worst = row.worst_case(norm)
         is_above = worst is not None and worst.accuracy > above >= 0
-        found.append(Suspect(row.model, _standing(row, norm).text, is_above, flags_of(row) or ("no such number",)))
+        doubts = tuple(text for sign, text in row.told() if sign == "▲")
+        found.append(Suspect(row.model, _standing(row, norm).text, is_above, doubts or flags_of(row) or ("no such number",)))
     return tuple(sorted(found, key=lambda suspect: not suspect.is_above))

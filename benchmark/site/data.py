@@ -74,7 +74,13 @@ def _model(
         "marks": [f"{mark_sign} {mark}" for mark_sign, mark in line.row.told()],
         "robust": {key: _bits(side, examples[key]) for key, side in sides.items() if key in examples},
         "pictures": [
-            {"heading": each.heading, "path": paths[line.model, each.kind], "width": each.width, "height": each.height}
+            {
+                "heading": each.heading,
+                "path": paths[line.model, each.kind],
+                "width": each.width,
+                "height": each.height,
+                "photo": each.is_photo,
+            }
             for each in together
         ],
     }

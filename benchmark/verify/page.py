@@ -11,6 +11,7 @@ from robustboard.benchmark.report.escaping import for_terminal
 from robustboard.benchmark.report.styles import paragraph
 from robustboard.benchmark.verify.findings import Finding, Report
 
+NOTHING_SHOWN = "No cell keeps candidates: nothing shows that what is recorded as fooled is fooled (run --keep-adversarials)."
 NAMED = 3
 """How many cells of one remark are named; of the others the number is."""
 
@@ -39,7 +40,8 @@ def _meaning(report: Report) -> list[str]:
     if not looked_at:
         return []
     robust, again = sum(finding.robust for finding in looked_at), sum(finding.again or 0 for finding in looked_at)
-    told = ["pass: what is recorded as fooled is fooled."]
+    shown = any(finding.status in ("pass", "pass in part") for finding in looked_at)
+    told = ["pass: what is recorded as fooled is fooled." if shown else NOTHING_SHOWN]
     if robust:
         which = f"{again} (drawn by --seed {report.seed}) {'was' if again == 1 else 'were'}" if again else "none was"
         told.append(f"Of {robust} recorded as robust {which} attacked again.")
