@@ -102,7 +102,7 @@
       heading.append(make("a", model.name, { href: `models/${data.slug}/${model.slug}.html` }));
       column.append(heading);
       model.pictures.forEach((picture) => {
-        const figure = make("figure");
+        const figure = make("figure", undefined, picture.photo ? { className: "photo" } : {});
         const link = make("a", undefined, { href: picture.path });
         const alt = `${picture.heading} of ${model.name}`;
         link.append(make("img", undefined, { src: picture.path, width: picture.width, height: picture.height, alt, loading: "lazy" }));
