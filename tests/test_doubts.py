@@ -79,7 +79,10 @@ def test_a_run_that_does_not_diagnose_says_so_in_every_row(command: Command, tmp
     assert "not diagnosed" not in said
 
 
-def test_a_run_of_fewer_attacks_than_its_protocol_has_says_which(command: Command, tmp_path: Path) -> None:
+def test_a_run_of_fewer_attacks_than_its_protocol_has_says_which(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     code, said, _ = command("run", *SMALL, "--models", "relu-fast_at", "--out", tmp_path)
     assert code == 0
     (told,) = (line for line in said.splitlines() if "not asked for" in line)
