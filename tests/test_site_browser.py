@@ -219,16 +219,15 @@ def test_hovering_a_cell_that_is_missing_or_in_doubt_says_why(page: Page, site: 
 
 def test_a_board_of_500_models_is_ready_within_a_second(browser: Browser, page: Page, large: Path) -> None:
     """From the start of the navigation to the mark `table-ready`, when the table is drawn and sorts at a click: the shortest
-    wait of several, since what else the machine does is no property of the page. A machine on which more wants to run than it
-    has processors is never still: there the page's thread, which waits for none of them, must be as fast."""
+    wait of several, since what else the machine does is no property of the page. A machine whose processors have other work is
+    never still: there it may be twice as long, and is printed."""
     times = []
     while len(times) < TRIES and not any(wait < SOON for wait, _ in times):
         times.append(waited(browser, large / "digits.html"))
     wait, thread = map(min, zip(*times, strict=True))
-    is_busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+    is_busy = os.getloadavg()[0] > 0.75 * (os.cpu_count() or 1)
     print(f"{MANY} models: ready after {wait:.2f} s, {thread:.2f} s of its thread{', on a busy machine' * is_busy}")
-    assert 0 < thread < SOON, times
-    assert wait < SOON or is_busy, times
+    assert 0 < thread < wait < SOON * (2 if is_busy else 1), times
     opened(page, large / "digits.html")
     assert page.text_content("#count") == f"{MANY} models"
     sort(page, "bim")
