@@ -173,3 +173,28 @@ def test_a_model_is_attacked_where_no_candidates_are_kept_too(tmp_path: Path) ->
     run(request(tmp_path, keep=False, attacks=["fgsm"]))
     found = finding(verify(VerifyRequest(tmp_path)), "fgsm")
     assert (found.status, found.again) == ("attack not verified", again.AT_MOST)
+
+
+def test_an_attack_that_fails_when_it_is_run_again_counts_for_nothing(honest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: object) -> object:
+        def attack(*given: object) -> object:
+            raise ValueError("it fails")
+
+        return attack
+
+    monkeypatch.setattr(again, "own_attack", failing)
+    report = verify(VerifyRequest(honest, draw=ALL))
+    assert not report.failed
+    looked_at = [found for found in report.findings if found.robust]
+    assert looked_at
+    for found in looked_at:
+        assert found.again == 0
+        assert any("the attack failed, which says nothing" in remark for remark in found.remarks)
+
+
+def test_without_candidates_no_pass_is_told(command: Command, tmp_path: Path) -> None:
+    small = ("--dataset", "digits", "--models", "relu", "--attacks", "fgsm", "--n", "8", "--no-diagnose", "--out", tmp_path)
+    assert command("run", *small)[0] == 0
+    _, said, _ = command("verify", tmp_path, "--again", "1")
+    assert "No cell keeps candidates" in said
+    assert "pass:" not in said

@@ -105,8 +105,8 @@ def _ready(cell: CellResult, asked: Asked, draw: Draw) -> BoundAttack:
 
 def _attacked(cell: CellResult, chosen: Sequence[int], attack: BoundAttack, asked: Asked, draw: Draw, causes: Causes) -> int:
     """On how many of the examples the attack was run to the end; those that fell are among the causes then."""
-    left = PASSES if draw.wanted is None else math.inf
-    for done, index in enumerate(chosen):
+    left, done = PASSES if draw.wanted is None else math.inf, 0
+    for index in chosen:
         model = _LimitedModel(asked.network, left)
         try:
             fall = _fall(cell, index, attack, model, asked)
@@ -119,20 +119,27 @@ def _attacked(cell: CellResult, chosen: Sequence[int], attack: BoundAttack, aske
             causes.remark(f"{FEWER_AGAIN if done else NONE_AGAIN}: memory runs out; try another --device")
             return done
         left -= model.spent
+        if fall is None:
+            causes.remark(f"{FEWER_AGAIN}: on some the attack failed, which says nothing")
+            continue
+        done += 1
         if fall:
             causes.blame(index, "again", f"it is recorded as robust, but {cell.attack.name}, run again, fools the model: {fall}")
-    return len(chosen)
+    return done
 
 
-def _fall(cell: CellResult, index: int, attack: BoundAttack, model: _LimitedModel, asked: Asked) -> str:
-    """By what an example falls that was attacked again, in words; "" where it stands, or where rounding decides."""
+def _fall(cell: CellResult, index: int, attack: BoundAttack, model: _LimitedModel, asked: Asked) -> str | None:
+    """By what an example falls that was attacked again, in words; "" where it stands, or where rounding decides; None where the
+    attack failed on it."""
     image, label = asked.data_set.images[[index]].to(asked.device), asked.data_set.labels[[index]].to(asked.device)
     keys = make_keys(cell.environment.seed, torch.tensor([index]), cell.attack.name).to(asked.device)
     threat = threat_of(cell)
     proposal = propose(attack, model, image, label, keys, threat.epsilon, 1.0)
     verdict = judge(asked.network, image, label, proposal.images, threat, asked.clean.head)
     distance, lead = float(verdict.distance[0]), float(verdict.lead[0])
-    if any([*proposal.failures, *verdict.failures]) or not verdict.adversarial[0] or lead <= BORDER:
+    if any([*proposal.failures, *verdict.failures]):
+        return None
+    if not verdict.adversarial[0] or lead <= BORDER:
         return ""
     recorded = cell.per_example.distance[cell.per_example.index.index(index)]
     is_as_recorded = recorded is not None and abs(distance - recorded) <= SAME_DISTANCE * max(1.0, recorded)

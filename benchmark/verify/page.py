@@ -40,7 +40,7 @@ def _meaning(report: Report) -> list[str]:
     if not looked_at:
         return []
     robust, again = sum(finding.robust for finding in looked_at), sum(finding.again or 0 for finding in looked_at)
-    shown = any(finding.status in ("pass", "pass in part") for finding in looked_at)
+    shown = any(finding.shown is not None for finding in report.findings)
     told = ["pass: what is recorded as fooled is fooled." if shown else NOTHING_SHOWN]
     if robust:
         which = f"{again} (drawn by --seed {report.seed}) {'was' if again == 1 else 'were'}" if again else "none was"
