@@ -169,31 +169,44 @@ class HubConfig(BaseModel):
     std: list[float] = []
 
 
+_HUB_CONFIG, _HUB_WEIGHTS = "config.json", "model.safetensors"
+
+
 def hub_network(reference: str, dataset: str, head: Head) -> nn.Module:
     """`OWNER/NAME[@REVISION]`: a repository with `config.json` (see `HubConfig`) and `model.safetensors`. Raises `InputError` for
     another data set and another head than the run's."""
     repository, _, revision = reference.partition("@")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it would print the whole reason of every attempt that it repeats
-    hub = importlib.import_module("huggingface_hub")
-    files = {}
-    for file in ("config.json", "model.safetensors"):
-        try:
-            files[file] = Path(hub.hf_hub_download(repository, file, revision=revision or None))
-        except Exception as trouble:
-            raise ModelFaultError(
-                f"the Hub did not give {file} of {repository} ({type(trouble).__name__}: {first_line(trouble)}): "
-                "try where there is a network; what was downloaded once is found without"
-            ) from trouble
-    config = _hub_config(files["config.json"], repository)
+    folder = _hub_snapshot(repository, revision)
+    config = _hub_config(folder / _HUB_CONFIG, repository)
     if config.dataset != dataset:
         raise InputError(f"{repository} is a {config.dataset} model, the run is on {dataset}: give --dataset {config.dataset}")
-    network = filled(_hub_skeleton(config, repository), files["model.safetensors"])
+    network = filled(_hub_skeleton(config, repository), folder / _HUB_WEIGHTS)
     if config.recipe and (wanted := parse_recipe(config.recipe).head) != head:
         raise InputError(
             f"{repository} has the recipe {config.recipe} with a {wanted} head, the run takes it for {head}: give --head {wanted}"
         )
     seen = Normalised(network, config.mean, config.std) if config.mean else network
     return ThreeChannels(seen) if config.torchvision else seen
+
+
+def _hub_snapshot(repository: str, revision: str) -> Path:
+    """The folder with both files of a repository, of one commit."""
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it would print the whole reason of every attempt that it repeats
+    hub = importlib.import_module("huggingface_hub")
+    wanted = [_HUB_CONFIG, _HUB_WEIGHTS]
+    try:
+        folder = Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
+    except Exception as trouble:
+        raise ModelFaultError(
+            f"the Hub did not give {' and '.join(wanted)} of {repository} ({type(trouble).__name__}: {first_line(trouble)}): "
+            "try where there is a network; what was downloaded once is found without"
+        ) from trouble
+    for file in wanted:
+        if not (folder / file).is_file():
+            raise ModelFaultError(
+                f"{repository} of the Hub has no {file}: a repository that can be run has {' and '.join(wanted)}"
+            )
+    return folder
 
 
 def _hub_config(path: Path, repository: str) -> HubConfig:

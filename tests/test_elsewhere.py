@@ -185,8 +185,11 @@ def test_a_robustbench_model_is_attacked_by_the_guides_command(
     assert read_cell(path).per_example.correct_clean == right.tolist()
 
 
+COMMIT = "0" * 40
+
+
 class Hub(http.server.BaseHTTPRequestHandler):
-    """The two addresses of a repository that a download asks for."""
+    """What of a repository a download asks for: which files it has, and they."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012  (set by the fixture, read by the server's threads)
 
@@ -201,7 +204,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.send_response(200 if content is not None else 404)
         if content is None:
             self.send_header("X-Error-Code", "EntryNotFound")
-        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", f'"{hash(self.path) & 0xFFFFFFFF:x}"')
         self.send_header("Content-Length", str(len(content or b"")))
         self.end_headers()
@@ -212,21 +215,25 @@ class Hub(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def repository(config: dict[str, object], folder: Path) -> dict[str, bytes]:
+def files_of(config: dict[str, object], folder: Path) -> dict[str, bytes]:
+    """The files of a repository."""
     torch.manual_seed(0)
     network = build_network("digits", parse_recipe("relu-mlp_8"))
     save_file(network.state_dict(), folder / "weights.safetensors")
-    where = "/someone/tiny/resolve/main/"
-    return {
-        where + "config.json": json.dumps(config).encode(),
-        where + "model.safetensors": (folder / "weights.safetensors").read_bytes(),
-    }
+    return {"config.json": json.dumps(config).encode(), "model.safetensors": (folder / "weights.safetensors").read_bytes()}
+
+
+def answers(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The Hub's answers by address."""
+    about = {"id": "someone/tiny", "sha": COMMIT, "siblings": [{"rfilename": name} for name in [*files, "README.md"]]}
+    told = {"/api/models/someone/tiny/revision/main": json.dumps(about).encode()}
+    return told | {f"/someone/tiny/resolve/{COMMIT}/{name}": content for name, content in files.items()}
 
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[str]:
     """The address of a Hub that has one repository."""
-    Hub.files = repository({**json.loads(guide_example("config.json")), "architectures": ["ignored"]}, tmp_path)
+    Hub.files = answers(files_of({**json.loads(guide_example("config.json")), "architectures": ["ignored"]}, tmp_path))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -267,7 +274,7 @@ def test_a_repository_of_the_hub_is_attacked_and_found_again_without_a_network(h
 def test_a_recipe_of_the_hub_with_another_head_than_the_runs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "config.json", json.dumps({"dataset": "digits", "recipe": "relu-sigmoid_out"}))
     save_file(build_network("digits", parse_recipe("relu-sigmoid_out")).state_dict(), tmp_path / "model.safetensors")
-    hub = SimpleNamespace(hf_hub_download=lambda repository, file, revision: str(tmp_path / file))
+    hub = SimpleNamespace(snapshot_download=lambda repository, revision, allow_patterns: str(tmp_path))
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     with pytest.raises(InputError, match="with a sigmoid head, the run takes it for softmax: give --head sigmoid"):
         elsewhere.hub_network("someone/tiny", "digits", "softmax")
@@ -275,10 +282,18 @@ def test_a_recipe_of_the_hub_with_another_head_than_the_runs_is_refused(tmp_path
 
 
 @needs_hub
+def test_a_repository_without_weights_is_refused(hub: str, tmp_path: Path) -> None:
+    Hub.files = answers({"config.json": b"{}"})
+    answer = run_from_hub(hub, tmp_path / "home", tmp_path / "out")
+    assert answer.returncode != 0
+    assert "someone/tiny of the Hub has no model.safetensors" in answer.stderr
+
+
+@needs_hub
 def test_without_a_network_and_without_a_copy_the_way_out_is_said(tmp_path: Path) -> None:
     answer = run_from_hub("http://127.0.0.1:9", tmp_path / "home", tmp_path / "out")
     assert answer.returncode != 0
-    assert "the Hub did not give config.json of someone/tiny" in answer.stderr
+    assert "the Hub did not give config.json and model.safetensors of someone/tiny" in answer.stderr
     assert len(answer.stderr.splitlines()) == 1, "of every attempt that was repeated the whole reason"
     assert "try where there is a network" in answer.stderr
     assert "Traceback" not in answer.stderr
