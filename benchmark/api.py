@@ -26,8 +26,8 @@ from robustboard.benchmark.evaluate import BatchRecord, Task, evaluate_examples,
 from robustboard.benchmark.judge import Clean, look_clean, prepared
 from robustboard.benchmark.protocols import DatasetPlan, Protocol, load_protocol
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import marks
 from robustboard.benchmark.report.diagnoses import is_told
+from robustboard.benchmark.report.marks import marks
 from robustboard.benchmark.subjects import Subject
 from robustboard.models.recipe import Head
 

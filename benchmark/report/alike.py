@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.records import CellResult
 
 ABSENT = "absent"
@@ -56,3 +58,24 @@ def unlike(first: CellResult, second: CellResult) -> str | None:
 def differing(*pairs: tuple[str, object, object]) -> list[Difference]:
     """Of (name, one value, the other) those whose values differ."""
     return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
+
+
+def refuse_unlike(cells: Sequence[CellResult]) -> None:
+    """Raise `InputError` for cells that cannot stand in one table, and say what parts them."""
+    firsts: dict[str, CellResult] = {}
+    for cell in cells:
+        first = firsts.setdefault(cell.attack.name, cell)
+        difference = unlike(first, cell)
+        if difference:
+            raise InputError(
+                f"{first.model.name} and {cell.model.name} cannot stand in one table: {difference}; run the older one again"
+            )
+    radii: dict[str, CellResult] = {}
+    for cell in cells:
+        first = radii.setdefault(cell.attack.norm, cell)
+        if cell.attack.eps != first.attack.eps:
+            one, other = (f"{each.attack.name} on {each.model.name} at ε = {each.attack.eps:g}" for each in (first, cell))
+            raise InputError(f"{one} and {other} cannot stand in one table; run the older one again")
+    versions = {cell.protocol.version for cell in cells}
+    if len(versions) > 1:
+        raise InputError(f"cells of protocol versions {sorted(versions)} cannot stand in one table; run the older ones again")

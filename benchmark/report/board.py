@@ -10,16 +10,16 @@ from robustboard.attacks.libraries.library import all_cards
 from robustboard.benchmark.adversarials import FILE
 from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.certify.record import CertifiedResult
-from robustboard.benchmark.datasets import CLASSES
 from robustboard.benchmark.diagnose.record import Diagnosis
-from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.protocols import load_protocol, protocol_names
 from robustboard.benchmark.records import CellResult, Manifest, NotRun
-from robustboard.benchmark.report.alike import unlike
+from robustboard.benchmark.report.alike import refuse_unlike
 from robustboard.benchmark.report.certificates import checked
 from robustboard.benchmark.report.diagnoses import Flags, flags_by_model
-from robustboard.benchmark.report.verdicts import clean_disagreements, jointly_robust_examples, robust_examples
-from robustboard.benchmark.statistics import differs_from, is_chance, wilson
+from robustboard.benchmark.report.marks import marks
+from robustboard.benchmark.report.newest import newest
+from robustboard.benchmark.report.verdicts import jointly_robust_examples, robust_examples
+from robustboard.benchmark.statistics import wilson
 
 
 @dataclass(frozen=True)
@@ -191,9 +191,9 @@ def _make_board(
     by_model: dict[str, list[CellResult]] = {}
     for cell in cells:
         by_model.setdefault(cell.model.name, []).append(cell)
-    current = {model: _newest(found) for model, found in by_model.items()}
+    current = {model: newest(found) for model, found in by_model.items()}
     counted = [cell for shown, _ in current.values() for cell in shown.values()]
-    _refuse_unlike(counted)
+    refuse_unlike(counted)
     attacks = list(dict.fromkeys(name for names in planned.values() for name in names))
     attacks += sorted({cell.attack.name for cell in cells} - set(attacks))
     columns = tuple(name for name in attacks if name not in CASCADES)
@@ -256,26 +256,6 @@ def _official(protocol: str, cells: Sequence[CellResult]) -> Sequence[str]:
     return official.attacks if any(cell.protocol.version == official.version for cell in cells) else ()
 
 
-def _refuse_unlike(cells: Sequence[CellResult]) -> None:
-    firsts: dict[str, CellResult] = {}
-    for cell in cells:
-        first = firsts.setdefault(cell.attack.name, cell)
-        difference = unlike(first, cell)
-        if difference:
-            raise InputError(
-                f"{first.model.name} and {cell.model.name} cannot stand in one table: {difference}; run the older one again"
-            )
-    radii: dict[str, CellResult] = {}
-    for cell in cells:
-        first = radii.setdefault(cell.attack.norm, cell)
-        if cell.attack.eps != first.attack.eps:
-            one, other = (f"{each.attack.name} on {each.model.name} at ε = {each.attack.eps:g}" for each in (first, cell))
-            raise InputError(f"{one} and {other} cannot stand in one table; run the older one again")
-    versions = {cell.protocol.version for cell in cells}
-    if len(versions) > 1:
-        raise InputError(f"cells of protocol versions {sorted(versions)} cannot stand in one table; run the older ones again")
-
-
 def _are_of(norm: str, attacks: Iterable[str]) -> bool:
     return any(_norm_of(name) in (norm, None) for name in attacks)
 
@@ -284,42 +264,6 @@ def _norm_of(attack: str) -> str | None:
     """The norm of an attack or of a worst case by name; None for one that is not known here."""
     card = all_cards().get(attack)
     return card.norm if card else CASCADES.get(attack)
-
-
-def _newest(cells: Sequence[CellResult]) -> tuple[dict[str, CellResult], list[str]]:
-    """A model's cells by attack, those of its newest weights only, and a mark on each that is left out. Raises `InputError`
-    when there are two different results of one cell."""
-    current, stale = of_newest(cells)
-    shown: dict[str, CellResult] = {}
-    for cell in current:
-        there = shown.setdefault(cell.attack.name, cell)
-        if there.identity != cell.identity:
-            raise InputError(
-                f"{cell.model.name}: there are two different results of {cell.attack.name}; report their folders one at a time"
-            )
-    for name in [name for name in CASCADES if name in shown]:
-        gone = [other for other, identity in shown[name].joined.items() if shown.get(other, shown[name]).identity != identity]
-        if gone:
-            stale.append(f"{name} went on from an older {' and '.join(gone)} and is not counted: run it again")
-            del shown[name]
-    return shown, stale
-
-
-def of_newest(cells: Sequence[CellResult]) -> tuple[list[CellResult], list[str]]:
-    """Of a model's cells those of its newest weights and code, and a mark on each of the others."""
-    latest = max(cells, key=lambda cell: cell.environment.finished)
-    current, stale = [], []
-    for cell in cells:
-        if _model_of(cell) == _model_of(latest):
-            current.append(cell)
-            continue
-        what = "weights" if cell.model.weights_sha256 != latest.model.weights_sha256 else "code"
-        stale.append(f"{cell.attack.name} was run on other {what} and is not shown: run it again")
-    return current, stale
-
-
-def _model_of(cell: CellResult) -> tuple[str, str, str]:
-    return cell.model.weights_sha256, cell.model.source, cell.model.code
 
 
 def _joined(first: Manifest, second: Manifest) -> Manifest:
@@ -347,31 +291,6 @@ def _make_row(
     certificate, troubles = checked(certificates, list(cells.values()))
     found = (*marks(cells), *stale, *troubles, *flags.doubts, *flags.informs)
     return Row(model, cells, missing, found, certificate, flags.informs, unasked, stopped)
-
-
-def marks(cells: Mapping[str, CellResult]) -> list[str]:
-    """Why a model's numbers are to be distrusted, one sentence each, from its cells by attack."""
-    cell = max(cells.values(), key=lambda cell: cell.outcome.n)
-    n, right = cell.outcome.n, round(cell.outcome.clean_accuracy * cell.outcome.n)
-    found = []
-    if is_chance(n, n, CLASSES):
-        found.append(f"n = {n}: too few examples to tell it from a model that guesses")
-    elif is_chance(right, n, CLASSES):
-        found.append(f"untrained: clean accuracy {right / n:.1%} is no better than chance")
-    expected = cell.model.expected_clean_accuracy
-    if expected is not None and differs_from(right, n, expected):
-        found.append(f"clean accuracy {right / n:.1%} differs from the registry's {expected:.1%}")
-    if cell.model.output != "logits":
-        found.append(f"outputs are {cell.model.output}, which can hide gradients")
-    odd = clean_disagreements(cells.values())
-    if odd:
-        found.append(f"its cells disagree on whether {len(odd)} of {n} examples are right clean, first {odd[0]}: run them again")
-    for name, result in cells.items():
-        if result.outcome.upper_bound_only:
-            failed, of = result.outcome.n_attack_failures, result.outcome.n
-            reasons = "; ".join(result.outcome.failure_reasons)
-            found.append(f"{name} failed on {failed} of {of} examples ({reasons}): upper bound only")
-    return found
 
 
 def _rank(norm: str, row: Row) -> tuple[bool, float, str]:

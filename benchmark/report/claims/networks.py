@@ -20,10 +20,10 @@ from robustboard.benchmark.report.claims.answer import (
     worst,
 )
 from robustboard.benchmark.report.escaping import for_markdown
+from robustboard.benchmark.report.success_fail import of_cell
 from robustboard.benchmark.report.tables import (
     attack_cell,
     failure_cell,
-    failures_at_half,
     is_bound,
     marked_name,
     median_cell,
@@ -137,11 +137,10 @@ def negatives_resist_confidence(rows: Rows) -> Answer:
     figures, failures, sure = [], {}, []
     for row in (rows[name] for name in names):
         cell = row.cells["max_confidence"]
-        n, examples = cell.outcome.n, cell.per_example
-        covered = sum(right and each > 0.5 for right, each in zip(examples.correct_clean, examples.clean_confidence, strict=True))
+        n, (covered, failed) = cell.outcome.n, of_cell(cell).at_half()
         sure.append(100 * covered / n)
         figures.append([named(row), share(covered, n, wilson(covered, n)), failure_cell(cell), worst(row)])
-        failures[row.model] = failures_at_half(cell), n
+        failures[row.model] = failed, n
     headers = ["model", "clean: right with confidence above ½", "attacked: wrong with confidence above ½", "worst L∞"]
     resist = [name for name in asked if wilson(*failures[name])[1] < 0.5]
     said = "It stands" if resist == asked else "In part" if resist else "False"
