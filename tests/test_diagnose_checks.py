@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from diagnosis_problems import COUNT, examined, finding, honest, subject, undefended
+from robustboard.benchmark.datasets import load_dataset
 from robustboard.benchmark.diagnose import checks
 from robustboard.benchmark.diagnose.observation import Observation, counted, differing
 from robustboard.benchmark.diagnose.record import CHECKS, Finding
 from robustboard.benchmark.errors import ModelFaultError
+from robustboard.benchmark.report.diagnoses import INFORMING
+from robustboard.benchmark.subjects import registry_subjects
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,17 @@ def silent() -> dict[int, Finding]:
 def test_an_honest_model_trips_nothing(silent: dict[int, Finding], number: int) -> None:
     assert silent[number].verdict == "pass", silent[number].reason
     assert silent[number].examples == []
+
+
+def test_a_network_of_adversarial_training_is_not_doubted() -> None:
+    """It withstands BIM in part, and within 0.1 so it does what else there is: no check may put that in doubt."""
+    (robust,) = registry_subjects(["digits/relu-fast_at"], ["digits"])
+    (control,) = registry_subjects(["digits/relu"], ["digits"])
+    digits = load_dataset("digits", "test").select(range(COUNT))
+    examination = examined(robust.build(), digits.images, digits.labels, 0.1, others=[control], control=control, dataset="digits")
+    found = [checks.observe(check, examination) for check in checks.CHECKS]
+    assert [each.reason for each in found if each.verdict == "fail" and each.number not in INFORMING] == []
+    assert sum(each.verdict == "pass" for each in found) >= CHECKS - len(INFORMING)
 
 
 def test_the_checks_are_all_there_and_in_order() -> None:

@@ -87,6 +87,17 @@ def test_cells_at_several_radii_are_one_curve_that_only_falls() -> None:
     assert curve.last == 0.2, "beyond its ε nothing is known of a budget attack"
 
 
+@pytest.mark.parametrize("aim", ["budget", "confidence"])
+def test_what_is_confined_to_epsilon_is_drawn_where_it_was_run(aim: Any) -> None:
+    """Candidates near the image do not make the attack a weak one within less: what they were never asked for is not drawn."""
+    cell = at_radius(0.2, [1] * 5 + [0] * 15, distance=0.01)
+    curve = curves.from_cells([replace(cell, attack=replace(cell.attack, aim=aim))])
+    assert curve.radii.tolist() == [0.0, 0.2]
+    assert curve.robust.tolist() == [20, 15]
+    (drawn,) = lines(curves.draw([curve], ABOUT))[:1]
+    assert drawn.get_drawstyle() == "default"
+
+
 def test_a_curve_that_rises_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot rise"):
         Curve("bim", "linf", np.array([0.0, 0.1]), np.array([3, 4]), 5, (0.1,), 0.1, 0.1)
@@ -117,6 +128,19 @@ def test_quantiles_count_the_unfooled_as_infinitely_far() -> None:
     assert shown.quantile(0.5) == 0.3
     assert shown.quantile(0.75) == float("inf")
     assert (len(shown.found), shown.unfooled) == (3, 3)
+
+
+def test_attacks_on_one_model_are_shown_on_the_examples_that_all_saw() -> None:
+    many, few = found_at([*LENGTHS[:19], None]), with_distances(cell_of("relu", "ddn", n=5), LENGTHS[5:10], 1.0)
+    few = replace(few, dataset=replace(few.dataset, indices=[5, 6, 7, 8, 9]))
+    flips = with_distances(cell_of("relu", "jsma"), [2.0] * 20, 8.0)
+    assert {norm: len(seen) for norm, seen in distances.shared([many, few, flips]).items()} == {"l2": 5, "l0": 20}
+    shown = distances.of_cell(many, among=distances.shared([many, few])["l2"])
+    assert shown.found.tolist() == LENGTHS[5:10]
+    assert (shown.n, shown.unfooled) == (5, 0)
+    made = distances.picture(view_of([many, few, flips], "model"))
+    assert {"cw (n = 5)", "ddn (n = 5)", "jsma (n = 20)"} <= set(texts(made))
+    assert "the examples that all of its attacks saw" in made.about.caption
 
 
 def test_hills_hold_every_distance() -> None:

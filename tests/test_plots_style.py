@@ -178,7 +178,9 @@ def test_pictures_of_many_models_cut_nothing(count: int) -> None:
 def test_labels_cover_neither_points_nor_each_other(places: list[tuple[float, float]]) -> None:
     sizes = [(8.0, 9.0)] * len(places)
     moved = placing.shifts(places, sizes, (0, 0, 300, 200), [])
-    boxes = [(x + dx - 4, y + dy - 4.5, x + dx + 4, y + dy + 4.5) for (x, y), (dx, dy) in zip(places, moved, strict=True)]
+    placed = [(place, shift) for place, shift in zip(places, moved, strict=True) if shift is not None]
+    assert placed, "the first has room at least"
+    boxes = [(x + dx - 4, y + dy - 4.5, x + dx + 4, y + dy + 4.5) for (x, y), (dx, dy) in placed]
     for one, other in itertools.combinations(boxes, 2):
         assert one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3]
     for left, bottom, right, top in boxes:
@@ -187,6 +189,26 @@ def test_labels_cover_neither_points_nor_each_other(places: list[tuple[float, fl
         assert bottom >= 0
         assert top <= 200
         assert not any(left < x < right and bottom < y < top for x, y in places)
+
+
+def test_lines_to_labels_do_not_cross_where_there_is_room() -> None:
+    spots = [(100.0, 100.0), (104.0, 100.0), (108.0, 100.0)]
+    moved = placing.shifts(spots, [(8.0, 9.0)] * 3, (0, 0, 300, 200), [])
+    ends = [(x + shift[0], y + shift[1]) for (x, y), shift in zip(spots, moved, strict=True) if shift is not None]
+    assert len(ends) == 3
+    for (one, to_one), (other, to_other) in itertools.combinations(zip(spots, ends, strict=True), 2):
+        x, y = ((to_one[0] - one[0], to_one[1] - one[1]), (to_other[0] - other[0], to_other[1] - other[1]))
+        turn = x[0] * y[1] - x[1] * y[0]
+        gap = (other[0] - one[0], other[1] - one[1])
+        along = [(gap[0] * way[1] - gap[1] * way[0]) / turn for way in (y, x)] if turn else [2.0]
+        assert not all(0 < share < 1 for share in along), "the two lines meet between their ends"
+
+
+def test_in_a_crowd_no_label_is_far_from_its_point() -> None:
+    moved = placing.shifts([(100.0 + 0.1 * place, 100.0) for place in range(200)], [(8.0, 9.0)] * 200, (0, 0, 300, 200), [])
+    placed = [shift for shift in moved if shift is not None]
+    assert 0 < len(placed) < 200
+    assert max(float(np.hypot(*shift)) for shift in placed) <= placing.FIRST + placing.STEP * placing.RINGS
 
 
 def test_formats_and_folders_that_cannot_be_are_refused(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ main()
 
 def command(protocol: Path, out: Path) -> list[str]:
     run_it = [sys.executable, "-c", HEARING, "run", "--protocol", str(protocol), "--models", MODEL]
-    return [*run_it, "--attacks", "cw", "--batch-size", "2", "--device", "cpu", "--out", str(out)]
+    return [*run_it, "--no-diagnose", "--attacks", "cw", "--batch-size", "2", "--device", "cpu", "--out", str(out)]
 
 
 def start_and_wait_for_batches(protocol: Path, out: Path, batches: int) -> tuple[subprocess.Popen[str], Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from browsed import address, head, models, opened, settle, sort, tab_to
+from robustboard.benchmark.site.boards import AT_ONCE
 from sited import cells_of, keep, make_site, some_sizes
 
 if TYPE_CHECKING:
@@ -219,15 +220,15 @@ def test_hovering_a_cell_that_is_missing_or_in_doubt_says_why(page: Page, site: 
 
 def test_a_board_of_500_models_is_ready_within_a_second(browser: Browser, page: Page, large: Path) -> None:
     """From the start of the navigation to the mark `table-ready`, when the table is drawn and sorts at a click: the shortest
-    wait of several, since what else the machine does is no property of the page. A machine whose processors have other work is
-    never still: there it may be twice as long, and is printed."""
+    wait of several, since what else the machine does is no property of the page. Where its processors have other work, such as
+    other tests, a page waits for its turn, and what is bounded is the time that its thread was computing."""
     times = []
     while len(times) < TRIES and not any(wait < SOON for wait, _ in times):
         times.append(waited(browser, large / "digits.html"))
     wait, thread = map(min, zip(*times, strict=True))
     is_busy = os.getloadavg()[0] > 0.75 * (os.cpu_count() or 1)
     print(f"{MANY} models: ready after {wait:.2f} s, {thread:.2f} s of its thread{', on a busy machine' * is_busy}")
-    assert 0 < wait < SOON * (2 if is_busy else 1), times
+    assert 0 < (thread if is_busy else wait) < SOON, times
     opened(page, large / "digits.html")
     assert page.text_content("#count") == f"{MANY} models"
     sort(page, "bim")
@@ -236,9 +237,29 @@ def test_a_board_of_500_models_is_ready_within_a_second(browser: Browser, page: 
     shown = [float(text.split()[0]) for text in column.all_text_contents()]
     assert shown == sorted(shown, reverse=True)
     assert shown[0] == 100.0
-    assert len(shown) == 100, "a page of them"
+    assert len(shown) == AT_ONCE, "a page of them"
     page.click(".dt-paging .last")
     settle(page)
     assert column.all_text_contents()[-1].startswith("0.0")
     page.fill("#search", "model_499")
     assert models(page) == ["model_499"]
+    page.fill("#search", "model_4 _499")
+    assert models(page) == ["model_499"], "every word is looked for"
+    page.fill("#search", "href")
+    assert models(page) == [], "what is searched is what is read"
+    page.fill("#search", "")
+    page.click("#filters")
+    page.get_by_label("Filter model", exact=True).fill("_499")
+    assert models(page) == ["model_499"]
+    page.get_by_label("Filter model", exact=True).fill("")
+    page.check("#ranked")
+    assert page.text_content("#count") == f"40 of {MANY} models"
+    page.uncheck("#ranked")
+    sort(page, "rank")
+    page.click(".dt-paging .last")
+    settle(page)
+    row = page.locator("#board tbody tr").last
+    assert row.locator("th").get_attribute("scope") == "row"
+    assert row.locator('td[class^=h], td[class*=" h"]').count() > 0, "shaded as the rows that the page held"
+    row.locator(".flag").hover()
+    assert "probabilities" in (page.text_content("#tip") or "")

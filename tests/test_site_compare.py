@@ -94,6 +94,44 @@ def test_a_comparison_carries_marks_and_tests_no_bound(page: Page, site: Path) -
     opened(page, site / "compare.html", "digits/strong/nobody")
     page.wait_for_selector("#result[data-ready]")
     assert "This board has no nobody" in (page.text_content("#said") or "")
+    opened(page, site / "compare.html", "nowhere/strong/weak")
+    page.wait_for_selector("#result[data-ready]")
+    wait_until(page, "document.getElementById('said').textContent === 'There is no board nowhere: another is shown.'")
+
+
+def test_where_the_board_ties_what_the_two_alone_do_not_it_is_said(page: Page, tmp_path: Path) -> None:
+    # a against b: p is 0.0248; c to h stand as a does, and of the 28 pairs of the board none is apart after the correction.
+    kept = {"a": (42, 0), "b": (23, 42)} | dict.fromkeys("cdefgh", (42, 0))
+    saved = [make_cell(name, correct=[1] * 65, fooled=outcome(*each, n=65)) for name, each in kept.items()]
+    make_site(keep(tmp_path / "cells", saved), tmp_path / "site")
+    for pair in ("a/b", "b/a"):
+        opened(page, tmp_path / "site" / "compare.html", f"digits/{pair}")
+        page.wait_for_selector("#result[data-ready]")
+        assert (page.text_content("#said") or "").endswith("The board, corrected for all pairs of its models, ties them.")
+    opened(page, tmp_path / "site" / "compare.html", "digits/a/c")
+    page.wait_for_selector("#result[data-ready]")
+    assert "The board" not in (page.text_content("#said") or "")
+
+
+def test_all_images_that_two_models_part_on_open_at_a_click(page: Page, site: Path) -> None:
+    opened(page, site / "compare.html", "digits/strong/weak")
+    page.wait_for_selector("#result[data-ready]")
+    row = page.locator("#compared tbody tr").filter(has=page.locator("th", has_text="bim")).first
+    summary, rest = row.locator("details summary"), row.locator("details span")
+    assert "and 26 more" in (summary.text_content() or "")
+    assert not rest.is_visible()
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert rest.is_visible()
+    assert len((rest.text_content() or "").split(", ")) == 26
+
+
+def test_two_models_without_a_worst_case_of_the_same_images_are_not_judged(page: Page, tmp_path: Path) -> None:
+    saved = [make_cell(name, "jsma") for name in "ab"]
+    make_site(keep(tmp_path / "cells", saved), tmp_path / "site")
+    opened(page, tmp_path / "site" / "compare.html", "digits/a/b")
+    page.wait_for_selector("#result[data-ready]")
+    assert page.text_content("#said") == "No worst case of the two is of the same images: nothing is tested."
 
 
 def test_no_model_in_doubt_is_said_to_withstand_more(page: Page, site: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -185,6 +186,29 @@ def test_commands_name_the_changes_of_a_protocol() -> None:
     found = board(*cells_of("relu", {"bim": 3}, protocol="standard@eps-0.1@seed-3"))
     run = reproduction(found, found.rows[0]).commands[-2]
     assert "--protocol standard --eps 0.1 --seed 3 " in run
+
+
+def test_what_other_boards_show_of_the_model_is_reproduced_too() -> None:
+    mine = board(*cells_of("relu", {"bim": 3}), *cells_of("other", {"bim": 3}))
+    theirs = board(*cells_of("relu", {"cw": 3}, protocol="distances"))
+    elsewhere = board(*cells_of("relu", {"cw": 3}, protocol="distances", dataset="mnist"))
+    retrained = board(*cells_of("relu", {"cw": 3}, protocol="distances", weights="b" * 64))
+    (relu,) = [row for row in mine.rows if row.model == "relu"]
+    (other,) = [row for row in mine.rows if row.model == "other"]
+    told = reproduction(mine, relu, [theirs, elsewhere, retrained])
+    runs = [line for line in told.commands if line.startswith("robustboard run")]
+    assert [shlex.split(run)[3] for run in runs] == ["standard", "distances"]
+    assert runs[1] == "robustboard run --protocol distances --dataset digits --models relu --attacks cw --out again"
+    assert len([line for line in reproduction(mine, other, [theirs]).commands if line.startswith("robustboard run")]) == 1
+
+
+def test_the_cost_is_told_by_what_it_was_spent_on() -> None:
+    quick, slow = cells_of("relu", {"bim": 3, "cw": 3})
+    slow = replace(slow, cost=replace(slow.cost, seconds=600.0))
+    quick = replace(quick, cost=replace(quick.cost, seconds=9.0, device="cuda:0"))
+    found = board(quick, slow)
+    told = f"The board's own cells took 9 s on a GPU and 10 min on {slow.environment.processor}, all attacks together."
+    assert told in reproduction(found, found.rows[0]).notes
 
 
 def test_a_protocol_of_ones_own_is_told_to_be_given_by_its_file() -> None:

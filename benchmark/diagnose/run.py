@@ -66,22 +66,31 @@ def diagnose(request: DiagnoseRequest) -> list[Diagnosis]:
 
     Raises `InputError` for what cannot be asked, and where no model can be looked at; of several, the others are.
     """
-    found = []
+    found: list[Diagnosis] = []
+    kept = 0
     with Progress(len(request.subjects), request.quiet, "flagged", "checks") as progress:
         for subject in request.subjects:
             try:
-                found.append(_diagnose_model(request, subject, progress))
+                diagnosis, is_new = _diagnose_model(request, subject, progress)
+                found.append(diagnosis)
+                kept += not is_new
             except InputError as trouble:
                 if len(request.subjects) == 1:
                     raise
                 progress.note(f"not diagnosed: {subject.dataset}/{subject.name}: {trouble}")
     if not found:
         raise InputError(f"none of the {len(request.subjects)} models can be diagnosed: see above")
+    if kept:
+        progress.note(
+            f"{kept} of {len(found)} diagnoses are those of an earlier call, of the same models and cells: "
+            "diagnose --again looks anew"
+        )
     write_diagnosis_schema(request.folder)
     return found
 
 
-def _diagnose_model(request: DiagnoseRequest, subject: Subject, progress: Progress) -> Diagnosis:
+def _diagnose_model(request: DiagnoseRequest, subject: Subject, progress: Progress) -> tuple[Diagnosis, bool]:
+    """The diagnosis of a model, and whether it was made now."""
     protocol, dataset = request.protocol, subject.dataset
     data_set = load_dataset(dataset, "test", request.data)
     indices = protocol.examples(dataset, "diagnose", len(data_set.labels))[:EXAMPLES]
@@ -99,7 +108,7 @@ def _diagnose_model(request: DiagnoseRequest, subject: Subject, progress: Progre
         there = _there(path, identity)
         if there is not None and not request.again:
             progress.skip()
-            return there
+            return there, False
         progress.begin("diagnose", f"{dataset}/{subject.name}", len(checks.CHECKS), 0, 0)
         findings = []
         for check in checks.CHECKS:
@@ -120,7 +129,7 @@ def _diagnose_model(request: DiagnoseRequest, subject: Subject, progress: Progre
         progress.note(f"warning: {dataset}/{subject.name}: the diagnosis that was there said otherwise of check {changed}")
     write_diagnosis(result, path)
     progress.end()
-    return result
+    return result, True
 
 
 def _there(path: Path, identity: str) -> Diagnosis | None:

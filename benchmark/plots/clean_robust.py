@@ -31,14 +31,15 @@ from robustboard.benchmark.report.board import Row
 from robustboard.benchmark.report.setting import budgets
 from robustboard.benchmark.report.tables import is_bound
 
-HEIGHT, KEY_LINE, KEY_COLUMNS = 3.4, 0.16, 2
-"""Inches of a panel and of a line of the key below."""
+HEIGHT, KEY_LINE, KEY_GAP, KEY_COLUMNS = 3.4, 0.16, 0.3, 2
+"""Inches of a panel, of a line of the key below, and of what is left free around the key."""
 FIGURE_SPACE = "\u2007"
-LARGEST = 260.0
+LARGEST = 120.0
 """Square points that the largest model's disc takes."""
 NOTE = (
     "Robust: the worst case over the attacks of the norm, example by example. Discs: the area is the number of parameters, "
-    f"which stands in brackets. Hollow: no more than an upper bound, because attacks are missing or failed. {BOUND} {BANDS}"
+    "which stands in brackets. Numbers as in the key; in a crowd not every disc has room for its own. Hollow: no more than an "
+    f"upper bound, because attacks are missing or failed. {BOUND} {BANDS}"
 )
 
 
@@ -102,8 +103,8 @@ def draw(panels: dict[Norm, list[Point]], about: About) -> Figure:
     models = list(dict.fromkeys(point.model for points in panels.values() for point in points))
     numbers = {model: f"{place}" for place, model in enumerate(models, 1)}
     lines = -(-len(models) // KEY_COLUMNS)
-    figure = sheet(about, HEIGHT + lines * KEY_LINE + 0.15)
-    grid = figure.add_gridspec(2, len(panels), height_ratios=[HEIGHT, lines * KEY_LINE + 0.15])
+    figure = sheet(about, HEIGHT + lines * KEY_LINE + KEY_GAP)
+    grid = figure.add_gridspec(2, len(panels), height_ratios=[HEIGHT, lines * KEY_LINE + KEY_GAP])
     everyone = [point for points in panels.values() for point in points]
     for column, (norm, points) in enumerate(panels.items()):
         axes = figure.add_subplot(grid[0, column])

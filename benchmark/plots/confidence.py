@@ -70,7 +70,7 @@ def picture(view: View) -> Picture:
 @styled
 def draw(shown: Sequence[Confidences], about: About) -> Figure:
     """A small histogram each, one below the other, on one axis."""
-    figure = sheet(about, 0.72 * len(shown) + 0.4)
+    figure = sheet(about, 0.8 * len(shown) + 0.4)
     panels = figure.subplots(len(shown), 1, squeeze=False, sharex=True)[:, 0]
     for place, (axes, each) in enumerate(zip(panels, shown, strict=True)):
         _panel(axes, each, COLOURS[0] if place == 0 else COLOURS[1])
@@ -86,4 +86,4 @@ def _panel(axes: Axes, each: Confidences, colour: str) -> None:
     axes.grid(axis="y", visible=False)
     share = f"{len(each.values)} of {each.n}, {percent(len(each.values) / each.n)} %"
     middle = f"; median {percent(float(np.median(each.values)))} %" if len(each.values) else ""
-    axes.annotate(f"{each.name}\n{share}{middle}", (0.01, 0.95), xycoords="axes fraction", size=SMALL, va="top", linespacing=1.3)
+    axes.set_title(f"{each.name}: {share}{middle}", size=SMALL, weight="normal", pad=3)

@@ -52,19 +52,27 @@ class Curve:
 
 def from_cells(cells: Sequence[CellResult]) -> Curve:
     """The curve of one attack from its cells, of the same examples at one or several ε: an example right clean stands below the
-    smallest distance at which a candidate fooled it. Exact for minimum-norm attacks, an upper bound for the others between
-    the ε that they were run at; at those it is the cells' robust accuracy."""
+    smallest distance at which a candidate fooled it. A minimum-norm attack is known at every radius; one that is confined to ε
+    at 0 and at the ε that it was run at, where it is the cells' robust accuracy: how near to the image its candidates are says
+    nothing of what it would do within less."""
     fallen = np.min([_distances(cell) for cell in cells], axis=0)
     right = np.array(cells[0].per_example.correct_clean, dtype=bool)
     reached = np.sort(fallen[right & np.isfinite(fallen)])
-    radii = np.unique([0.0, *reached])
-    robust = int(right.sum()) - np.searchsorted(reached, radii, side="right")
-    first = cells[0]
+    attack = cells[0].attack
     measured = tuple(sorted(cell.attack.eps for cell in cells))
-    threat = Threat(first.attack.norm, measured[-1], first.attack.aim)
-    last = measured[-1] if threat.is_bound else np.inf
+    is_confined = attack.aim != "minimum"
+    radii = np.unique([0.0, *(measured if is_confined else reached)])
+    robust = int(right.sum()) - np.searchsorted(reached, radii, side="right")
     return Curve(
-        first.attack.name, threat.norm, radii, robust.astype(np.int64), first.outcome.n, measured, last, first.attack.eps
+        attack.name,
+        attack.norm,
+        radii,
+        robust.astype(np.int64),
+        cells[0].outcome.n,
+        measured,
+        last=measured[-1] if Threat(attack.norm, measured[-1], attack.aim).is_bound else np.inf,
+        reported=attack.eps,
+        steps=not is_confined,
     )
 
 

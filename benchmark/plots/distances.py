@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ NOTE = (
     "diamond: the median, where those never fooled count as infinitely far; unfooled: how many of those right clean were "
     "fooled at no distance. The shortest distances found: the true ones are no longer. Dotted: the protocol's ε."
 )
+SHARED = "Of each norm the examples that all of its attacks saw."
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,27 @@ class Distances:
         return float(np.sort(self.found)[max(count, 1) - 1]) if max(count, 1) <= len(self.found) else float("inf")
 
 
-def of_cell(cell: CellResult, sign: str = "") -> Distances:
-    """The distances in the cell of a minimum-norm attack."""
-    examples = cell.per_example
-    rows = zip(examples.correct_clean, examples.found, examples.distance, strict=True)
-    found = [distance for right, hit, distance in rows if right and hit and distance is not None]
-    unfooled = sum(examples.correct_clean) - len(found)
+def of_cell(cell: CellResult, sign: str = "", among: Collection[int] | None = None) -> Distances:
+    """The distances in the cell of a minimum-norm attack, on the examples of the data set that are `among` these, or on all."""
+    examples, indices = cell.per_example, cell.dataset.indices
+    rows = [
+        (right, distance if hit else None)
+        for index, right, hit, distance in zip(indices, examples.correct_clean, examples.found, examples.distance, strict=True)
+        if among is None or index in among
+    ]
+    right = [distance for right, distance in rows if right]
+    found = np.array([distance for distance in right if distance is not None])
     attack = cell.attack
-    return Distances(cell.model.name, attack.name, attack.norm, np.array(found), unfooled, cell.outcome.n, attack.eps, sign)
+    return Distances(cell.model.name, attack.name, attack.norm, found, len(right) - len(found), len(rows), attack.eps, sign)
+
+
+def shared(cells: Sequence[CellResult]) -> dict[Norm, frozenset[int]]:
+    """Of each norm the examples that all of its cells saw: medians over others are not to be compared."""
+    found: dict[Norm, frozenset[int]] = {}
+    for cell in cells:
+        seen = frozenset(cell.dataset.indices)
+        found[cell.attack.norm] = found.get(cell.attack.norm, seen) & seen
+    return found
 
 
 def picture(view: View) -> Picture:
@@ -74,10 +88,12 @@ def picture(view: View) -> Picture:
     order = list(dict.fromkeys([*view.board.attacks, *(cell.attack.name for _, cell in found)]))
     found.sort(key=lambda pair: order.index(pair[1].attack.name))
     there = [row for row in view.rows if any(row is owner for owner, _ in found)]
+    is_alone = view.scope == "model"
     attacks = dict.fromkeys(cell_words([cell], view.board) for _, cell in found)
-    notes = (NOTE, *attacks, *absent_notes(view.rows, there, ["cw", "jsma"]), *mark_notes(there))
-    shown = [of_cell(cell, row.sign) for row, cell in found]
-    model = name_of(view.row) if view.scope == "model" else ""
+    notes = (NOTE, *([SHARED] if is_alone else []), *attacks, *absent_notes(view.rows, there, ["cw", "jsma"]), *mark_notes(there))
+    among = shared([cell for _, cell in found]) if is_alone else {}
+    shown = [of_cell(cell, row.sign, among.get(cell.attack.norm)) for row, cell in found]
+    model = name_of(view.row) if is_alone else ""
     about = About("Distances of minimum-norm attacks", where(view.board, [each.n for each in shown], model), notes)
     return Picture("distances", view.board.dataset, view.model, about, draw(shown, about))
 

@@ -13,9 +13,9 @@ from robustboard.benchmark.plots.words import BANDS, BOUND, cell_words, mark_not
 from robustboard.benchmark.records import CellResult
 
 NOTE = (
-    f"{BOUND} A curve falls where a candidate of the attack is nearest: exact for minimum-norm attacks; one that was run within "
-    "ε (marker with its bar) may fool more at smaller ε than is known, so that its curve is a bound there. Dotted: the "
-    f"protocol's ε. {BANDS}"
+    f"{BOUND} Of a minimum-norm attack every step is known. An attack confined to ε is known where it was run (marker with its "
+    "bar) and at 0, where it is the clean accuracy; the straight lines between guide the eye. Curves of different n are of "
+    f"different examples. Dotted: the protocol's ε. {BANDS}"
 )
 
 

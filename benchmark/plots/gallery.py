@@ -98,7 +98,7 @@ def draw(shown: Gallery, about: About) -> Figure:
     lines = 2 if len(class_name(shown.dataset, 0)) > 1 else 1
     figure = sheet(about, rows * ROW_HEIGHT + (lines - 1) * LINE_HEIGHT * (1 + len(shown.strips)))
     panels = figure.subplots(rows, len(shown.labels), squeeze=False)
-    texts = [_answer(shown.dataset, *each) for each in zip(shown.labels, shown.confidences, strict=True)]
+    texts = [_told(shown.dataset, *each) for each in zip(shown.labels, shown.confidences, strict=True)]
     show_row(panels[0], shown.images, texts, "clean")
     for place, strip in enumerate(shown.strips):
         changes = strip.images - shown.images
@@ -114,10 +114,12 @@ def _answers(shown: Gallery, strip: Strip) -> list[str]:
     texts = []
     for label, answer, sure, fooled in zip(shown.labels, strip.answers, strip.confidences, strip.fooled, strict=True):
         sign = "≠" if fooled else "=" if answer == label else "(≠)"
-        texts.append(f"{sign} {_answer(shown.dataset, answer, sure)}")
+        texts.append(_told(shown.dataset, answer, sure, sign))
     return texts
 
 
-def _answer(dataset: str, answer: int, confidence: float) -> str:
-    name = class_name(dataset, answer)
-    return f"{name}{',' if len(name) == 1 else chr(10)} {100 * confidence:.0f} %"
+def _told(dataset: str, answer: int, confidence: float, sign: str = "") -> str:
+    """The answer, how sure it is, and the sign: on one line where classes have one letter; else the sign stands on the second
+    line, since images are hardly wider than names."""
+    name, sure = class_name(dataset, answer), f"{100 * confidence:.0f} %"
+    return f"{sign} {name}, {sure}".strip() if len(name) == 1 else f"{name}\n{f'{sign} {sure}'.strip()}"

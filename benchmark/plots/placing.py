@@ -1,4 +1,5 @@
-"""Labels beside points, so that none covers another: places are tried around each point, from near to far."""
+"""Labels beside points, so that none covers another: places are tried around each point, from near to far; in a crowd some
+points stay without."""
 
 from __future__ import annotations
 
@@ -13,14 +14,15 @@ from robustboard.benchmark.plots.style import FAINT, SMALL, TEXT, text_width
 Pair = tuple[float, float]
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top, in points."""
-DIRECTIONS, RINGS, FIRST, STEP = 16, 14, 8.0, 6.0
-FORBIDDEN, SPARED = 1000.0, 30.0
-"""What it costs, in points, to cover another label, and to cover a disc or a bar."""
+DIRECTIONS, RINGS, FIRST, STEP = 16, 5, 8.0, 6.0
+"""A label that is farther away than the last ring is not seen to belong to its point."""
+FORBIDDEN, CROSSED, SPARED = 1000.0, 100.0, 30.0
+"""What it costs, in points, to cover another label, to cross its line, and to cover a disc or a bar."""
 
 
 def place_labels(axes: Axes, spots: Sequence[Pair], labels: Sequence[str], inches: Pair, taken: Sequence[Box]) -> None:
-    """Write each label beside its spot (in the axes' units), with a thin line to it, off what is `taken` (boxes in the axes'
-    units). `inches`: about how wide and high the axes will be; their limits must be set."""
+    """Write each label that finds room beside its spot (in the axes' units), with a thin line to it, off what is `taken` (boxes
+    in the axes' units). `inches`: about how wide and high the axes will be; their limits must be set."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     width, height = 72 * inches[0], 72 * inches[1]
 
@@ -31,25 +33,37 @@ def place_labels(axes: Axes, spots: Sequence[Pair], labels: Sequence[str], inche
     sizes = [(72 * text_width(label, SMALL) + 2, SMALL + 2) for label in labels]
     found = shifts([in_points(*spot) for spot in spots], sizes, (0.0, 0.0, width, height), boxes)
     for spot, shift, label in zip(spots, found, labels, strict=True):
+        if shift is None:
+            continue
         line: dict[str, Any] = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
         look: dict[str, Any] = {"size": SMALL, "color": TEXT, "ha": "center", "va": "center", "zorder": 4}
         axes.annotate(label, spot, shift, textcoords="offset points", arrowprops=line, **look)
 
 
-def shifts(points: Sequence[Pair], sizes: Sequence[Pair], bounds: Box, taken: Sequence[Box]) -> list[Pair]:
+def shifts(points: Sequence[Pair], sizes: Sequence[Pair], bounds: Box, taken: Sequence[Box]) -> list[Pair | None]:
     """How far from its point the middle of each label goes: to the nearest place that covers no point and no label placed before
-    it and lies within `bounds`, farther away where that spares what is `taken`. All in points."""
+    it, crosses no line of theirs, and lies within `bounds`; farther away where that spares what is `taken`; None where there is
+    no such place. All in points."""
     occupied = [_box(point, (4.0, 4.0)) for point in points]
-    chosen = []
+    lines: list[tuple[Pair, Pair]] = []
+    chosen: list[Pair | None] = []
     for point, size in zip(points, sizes, strict=True):
 
         def cost(shift: Pair, at: Pair = point, size: Pair = size) -> float:
-            box = _box((at[0] + shift[0], at[1] + shift[1]), size)
+            end = (at[0] + shift[0], at[1] + shift[1])
+            box = _box(end, size)
             forbidden = (not _within(box, bounds)) + sum(_overlap(box, other) for other in occupied)
-            return float(np.hypot(*shift)) + FORBIDDEN * forbidden + SPARED * sum(_overlap(box, other) for other in taken)
+            crossed = sum(_cross((at, end), line) for line in lines)
+            spared = sum(_overlap(box, other) for other in taken)
+            return float(np.hypot(*shift)) + FORBIDDEN * forbidden + CROSSED * crossed + SPARED * spared
 
         best = min(_around(), key=cost)
-        occupied.append(_box((point[0] + best[0], point[1] + best[1]), size))
+        if cost(best) >= FORBIDDEN:
+            chosen.append(None)
+            continue
+        end = (point[0] + best[0], point[1] + best[1])
+        occupied.append(_box(end, size))
+        lines.append((point, end))
         chosen.append(best)
     return chosen
 
@@ -67,6 +81,18 @@ def _box(middle: Pair, size: Pair) -> Box:
 
 def _within(box: Box, bounds: Box) -> bool:
     return box[0] >= bounds[0] and box[1] >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
+
+
+def _cross(one: tuple[Pair, Pair], other: tuple[Pair, Pair]) -> bool:
+    """Whether two lines have a point in common that is no end of either."""
+    return _parts(one, other) and _parts(other, one)
+
+
+def _parts(line: tuple[Pair, Pair], ends: tuple[Pair, Pair]) -> bool:
+    """Whether the two ends lie on different sides of the line."""
+    (x, y), (to_x, to_y) = line
+    one, other = ((to_x - x) * (end[1] - y) - (to_y - y) * (end[0] - x) for end in ends)
+    return one * other < 0
 
 
 def _overlap(one: Box, other: Box) -> bool:

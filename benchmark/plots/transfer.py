@@ -14,8 +14,8 @@ from robustboard.benchmark.judge import TOLERANCE, judge
 from robustboard.benchmark.plots.bands import Counts, Values
 from robustboard.benchmark.plots.bench import Attacked, Setting, Sitter, attacked, sitting
 from robustboard.benchmark.plots.heat import matrix
-from robustboard.benchmark.plots.picture import About, Picture, sheet
-from robustboard.benchmark.plots.style import plain, styled
+from robustboard.benchmark.plots.picture import WIDTH, About, Picture, sheet
+from robustboard.benchmark.plots.style import SMALL, plain, styled, text_width
 from robustboard.benchmark.plots.view import View
 from robustboard.benchmark.plots.words import attack_words, name_of, percent, where
 from robustboard.benchmark.report.board import Row
@@ -130,7 +130,9 @@ def means(found: Transfer) -> tuple[str, ...]:
 def draw(found: Transfer, names: Sequence[str], about: About) -> Figure:
     """The matrix, models of a family side by side, with lines between families."""
     count = len(names)
-    figure = sheet(about, max(2.8, 0.5 * count + 1.5))
+    # As high as the cells are wide, which the names leave room for.
+    room = WIDTH - max(text_width(f"{name}  {count}", SMALL) for name in names) - 0.75
+    figure = sheet(about, min(room, 0.75 * count) + 0.5)
     axes = figure.subplots()
     shares = found.shares
     texts = [[f"{100 * share:.0f}" if np.isfinite(share) else "–" for share in row] for row in shares]

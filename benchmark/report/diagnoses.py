@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from robustboard.benchmark.diagnose.record import Diagnosis, Finding
 from robustboard.benchmark.records import CellResult
 
-INFORMING = frozenset({2, 3, 8, 17, 19, 22})
-"""The checks whose failure is told beside a row's number and does not put the row last.
+INFORMING: Mapping[int, str] = {
+    2: "which loss finds more depends on the model, often it is cross-entropy, where the board's BIM climbs the margin; the "
+    "worst case goes on with APGD on cross-entropy and on DLR, and where none is run, checks 7, 10 and 11 find what a loss left",
+    3: "logits of another scale flatten cross-entropy, which the board's BIM does not climb: it climbs the margin, and a move by "
+    "cross-entropy, named as such, says only that an attack by cross-entropy would be the weaker; the worst case joins both",
+    8: "the worst case joins FGSM and BIM example by example: what either fooled is fooled",
+    17: "a hint why an attack may fail, and no example that falls",
+    19: "the column of that attack is weak; the others, which the worst case joins, are not",
+    22: "modes are put back after a run; where a side effect changes answers, checks 5 and 21 see it",
+}
+"""The checks whose failure is told beside a row's number and does not put the row last, and why the number does not hang on it.
 
 A failed check puts the row last where it shows that the number is too high or cannot be had again: an example that counts as
 robust was fooled (7, 9, 10, 11, 15), gradient attacks had nothing to climb or nowhere to go (1, 4, 6, 13, 16, 20, 23), an
-answer is not the same twice (5, 12, 14, 21), an attack broke a rule (18). Of the others the number does not hang on it:
-
-2 and 3: which loss finds more depends on the model, often it is cross-entropy, where the board's BIM climbs the margin; the worst
-   case goes on with APGD on cross-entropy and on DLR. Where no worst case is run, 7, 10 and 11 find what a loss left.
-8: the worst case joins FGSM and BIM example by example, what either fooled is fooled.
-17: a hint why an attack may fail, and no example that falls.
-19: the column of that attack is weak; the others, which it joins, are not.
-22: modes are put back after a run; where a side effect changes answers, 5 and 21 see it.
+answer is not the same twice (5, 12, 14, 21), an attack broke a rule (18).
 """
 
 

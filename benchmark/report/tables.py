@@ -20,6 +20,7 @@ from robustboard.benchmark.report.optimality import optimalities
 from robustboard.benchmark.report.ranks.intervals import main_column, rank_rows, rank_text
 from robustboard.benchmark.report.setting import budgets
 from robustboard.benchmark.report.sheet import Grid, Sheet
+from robustboard.benchmark.report.success_fail import of_cell
 from robustboard.benchmark.report.verdicts import distances
 from robustboard.benchmark.statistics import wilson
 
@@ -214,7 +215,7 @@ def columns(board: Board) -> list[Column]:
     found += [Column("certified L∞", "certified")] if _has_certificates(board) else []
     found.append(Column(_worst_header(board, "l2", "worst L2"), "worst", "l2"))
     found += [Column(f"{attack} median L2", "median", attack) for attack in _of_kind(board, "cw")]
-    found += [Column(f"{attack} median pixels", "median", attack) for attack in _of_kind(board, "jsma")]
+    found += [Column(f"{attack} median features", "median", attack) for attack in _of_kind(board, "jsma")]
     found += [Column(f"{attack} failure t=0.5", "failure", attack) for attack in _of_kind(board, "max_confidence")]
     return [*found, Column("s/example", "seconds")]
 
@@ -345,16 +346,10 @@ def median_cell(cell: CellResult | None, digits: int) -> str:
     return f"≤ {text} ▲" if cell.outcome.upper_bound_only else text
 
 
-def failures_at_half(cell: CellResult) -> int:
-    """How many examples ended wrong with a confidence above ½."""
-    rows = zip(cell.per_example.fooled, cell.per_example.confidence, strict=True)
-    return sum(bool(fooled) and confidence is not None and confidence > 0.5 for fooled, confidence in rows)
-
-
 def failure_cell(cell: CellResult | None) -> str:
-    """The share of those in % with its interval, ≥ and ▲ where it is no more than a bound."""
+    """The share that ended wrong with a confidence above ½, in % with its interval, ≥ and ▲ where it is no more than a bound."""
     if cell is None:
         return ABSENT
-    failures = failures_at_half(cell)
+    _, failures = of_cell(cell).at_half()
     text = share(failures, cell.outcome.n, wilson(failures, cell.outcome.n))
     return f"≥ {text} ▲" if cell.outcome.upper_bound_only else text

@@ -24,6 +24,8 @@ from robustboard.benchmark.site.parts import Parts, parts
 
 PAGES = ("index", "compare", "read", "site")
 """Names that no board's page may have."""
+AT_ONCE = 50
+"""Rows that a board's page shows at once; further ones on further pages of the table."""
 _ORDER: tuple[ColumnKind, ...] = ("model", "rank", "worst", "certified", "clean", "attack", "median", "failure")
 """What a screen shows first: the columns that decide; those not named come last."""
 

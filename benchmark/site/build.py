@@ -25,7 +25,7 @@ from robustboard.benchmark.report.publish import read_boards
 from robustboard.benchmark.report.ranks import page as ranks
 from robustboard.benchmark.report.rows import to_csv
 from robustboard.benchmark.site import datatables, legend
-from robustboard.benchmark.site.boards import BoardPage, board_pages
+from robustboard.benchmark.site.boards import AT_ONCE, BoardPage, board_pages
 from robustboard.benchmark.site.data import comparison, model_json, rows_json
 from robustboard.benchmark.site.folder import check_folder, write_folder
 from robustboard.benchmark.site.kept import LIST, Kept, read_kept
@@ -145,6 +145,7 @@ def _templates(pages: Sequence[BoardPage], troubles: Sequence[str]) -> Environme
     found.tests["missing_picture"] = lambda drawn: isinstance(drawn, Missing)
     found.globals |= {
         "boards": pages,
+        "at_once": AT_ONCE,
         "troubles": troubles,
         "tables": tables,
         "ranks": ranks,
@@ -169,7 +170,7 @@ def _model_pages(page: BoardPage, known: _Known) -> list[ModelPage]:
         cards = registry.read_cards()
     except RegistryError as trouble:
         raise InputError(str(trouble)) from trouble
-    return [model_page(page, line, known.diagnoses, cards) for line in page.lines]
+    return [model_page(page, line, known.diagnoses, cards, known.others) for line in page.lines]
 
 
 def _picture_paths(page: BoardPage, pictures: Mapping[str, Sequence[Drawn]]) -> dict[tuple[str, str], str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustboard.benchmark.diagnose.record import as_json
+from robustboard.benchmark.report.board import Board
+from robustboard.benchmark.report.ranks.intervals import main_column, rank_rows
 from robustboard.benchmark.report.rows import ResultRow
 from robustboard.benchmark.report.tables import CASCADE_OF
 from robustboard.benchmark.site.boards import BoardPage, Line
@@ -46,10 +48,22 @@ def comparison(page: BoardPage, pictures: Mapping[str, Sequence[Drawn]], paths: 
         "models": [_model(line, sides[at], examples, pictures.get(line.model, ()), paths) for at, line in enumerate(page.lines)],
         "examples": examples,
         "most": MOST,
+        "ranked": _ranked(page.board),
         "pairs": {f"{a},{b}": {key: _numbers(pair) for key, pair in found.items()} for (a, b), found in pairs_of(sides).items()},
     }
     content = json.dumps(told, separators=(",", ":"))
     return f"(window.robustboard = window.robustboard || {{}})[{json.dumps(page.slug)}] = {content};\n"
+
+
+def _ranked(board: Board) -> dict[str, Any]:
+    """The column that the board is ranked by, as the pairs call it, and the places of every two models that the board tells
+    apart there, among all of its pairs."""
+    column = main_column(board)
+    if column is None:
+        return {"key": "", "apart": []}
+    places = {row.model: at for at, row in enumerate(board.rows)}
+    apart = sorted(sorted(places[model] for model in pair) for pair in rank_rows(board, column).better)
+    return {"key": column, "apart": [f"{a},{b}" for a, b in apart]}
 
 
 def _key(kind: str, of: str) -> str:

@@ -30,7 +30,7 @@ TITLES: Mapping[ColumnKind, str] = {
     "attack": "an attack's name",
     "worst": "worst L∞, worst L2",
     "certified": "certified L∞",
-    "median": "median L2, median pixels",
+    "median": "median L2, median features",
     "failure": "failure t=0.5",
     "seconds": "s/example",
 }
@@ -49,7 +49,8 @@ SIGNS: Mapping[str, str] = {
     "↓": tables.BELOW.removeprefix("↓: ").strip(),
     "2–4": "A tie: the places that the model can have. Models whose places overlap may still be apart; the comparison says so.",
     "n=200": "Fewer examples than the rest of the column, or of the board.",
-    "missing": "Planned by the protocol; no readable result of it is here.",
+    "missing": "Of the protocol or of the run, and no readable result of it is here: it was not asked for, did not finish, or "
+    "does not read; the marks say which.",
     "–": "There is no such number.",
     "≥ half unfooled": "Half or more of the examples were fooled at no distance.",
     "shading": "Darker is more: the share of examples that stand. Shades are in the order of their grey.",

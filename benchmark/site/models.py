@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from robustboard.benchmark.diagnose.record import Diagnosis
 from robustboard.benchmark.plots.words import attack_words
 from robustboard.benchmark.records import CellResult
-from robustboard.benchmark.report.board import Row
+from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.diagnoses import of_model, shown
 from robustboard.benchmark.report.rows import ResultRow
 from robustboard.benchmark.report.tables import attack_cell
@@ -69,8 +69,10 @@ class ModelPage:
         return list({line.slug: line for line in near}.values())
 
 
-def model_page(page: BoardPage, line: Line, diagnoses: Sequence[Diagnosis], cards: Mapping[str, ModelCard]) -> ModelPage:
-    """The page of a line of the board; `diagnoses` and `cards` are all that there are."""
+def model_page(
+    page: BoardPage, line: Line, diagnoses: Sequence[Diagnosis], cards: Mapping[str, ModelCard], others: Sequence[Board]
+) -> ModelPage:
+    """The page of a line of the board; `diagnoses` and `cards` are all that there are, `others` boards whose cells it shows."""
     board, row = page.board, line.row
     mine = of_model(diagnoses, board.protocol, board.dataset, row.model)
     rows = [each for each in page.rows if each.model == row.model]
@@ -80,7 +82,7 @@ def model_page(page: BoardPage, line: Line, diagnoses: Sequence[Diagnosis], card
         tuple(_attacked(each, row) for each in rows),
         shown(mine, row.cells) if mine else None,
         making(board, row, cards),
-        reproduction(board, row),
+        reproduction(board, row, others),
         citation(board, row),
     )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from robustboard.benchmark.protocols import protocol_names
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, Row
 from robustboard.benchmark.report.escaping import for_latex, for_terminal
 
@@ -23,25 +25,55 @@ class Reproduction:
     notes: tuple[str, ...]
 
 
-def reproduction(board: Board, row: Row) -> Reproduction:
-    """The commands that make the row's cells anew and render them."""
+def reproduction(board: Board, row: Row, others: Sequence[Board] = ()) -> Reproduction:
+    """The commands that make the row's cells anew and render them, and those that `others` have of the same model."""
     cell = row.any_cell()
-    model, source = _named(row.model), _HASHED.sub("", cell.model.source)
-    attacks = ",".join(name for name in row.cells if not name.startswith("adversarials_"))
-    who = f"--models {model}" if source == "registry" else f"--model {shlex.quote(source)}"
-    if cell.model.head == "sigmoid" and source != "registry":
-        who += " --head sigmoid"
-    run = f"robustboard run --protocol {_protocol(board.protocol)} --dataset {_named(board.dataset)} {who}"
+    source = _HASHED.sub("", cell.model.source)
     commits = sorted({each.environment.git_commit for each in row.cells.values()})
     commands = [f"git checkout {commits[0]}"] if len(commits) == 1 and commits[0] != "unknown" else []
-    commands += ["make setup && . .venv/bin/activate", f"{run} --attacks {attacks} --out again"]
+    commands += ["make setup && . .venv/bin/activate", _run(board, row)]
+    commands += [_run(other, its) for other in others if other.dataset == board.dataset for its in other.rows if _is_of(its, row)]
     if row.certificate is not None and source == "registry":
         proof = row.certificate.method.name
         commands.append(f"robustboard certify {_named(f'{board.dataset}/{row.model}')} --method {proof} --out again")
     commands.append("robustboard report again")
-    whom = _named(f"{board.dataset}/{row.model}") if source == "registry" else f"--dataset {_named(board.dataset)} {who}"
+    whom = _named(f"{board.dataset}/{row.model}") if source == "registry" else f"--dataset {_named(board.dataset)} {_who(cell)}"
     diagnose = f"robustboard diagnose {whom}"
     return Reproduction(tuple(commands), diagnose, tuple(_notes(board, row, commits, source)))
+
+
+def _run(board: Board, row: Row) -> str:
+    """The command that makes the row's cells."""
+    attacks = ",".join(name for name in row.cells if not name.startswith("adversarials_"))
+    run = f"robustboard run --protocol {_protocol(board.protocol)} --dataset {_named(board.dataset)} {_who(row.any_cell())}"
+    return f"{run} --attacks {attacks} --out again"
+
+
+def _who(cell: CellResult) -> str:
+    """The options that name the cell's model."""
+    source = _HASHED.sub("", cell.model.source)
+    if source == "registry":
+        return f"--models {_named(cell.model.name)}"
+    return f"--model {shlex.quote(source)}{' --head sigmoid' if cell.model.head == 'sigmoid' else ''}"
+
+
+def _is_of(row: Row, other: Row) -> bool:
+    """Whether two rows have a model of the same name and weights."""
+    if row.model != other.model or not (row.cells and other.cells):
+        return False
+    return row.any_cell().model.weights_sha256 == other.any_cell().model.weights_sha256
+
+
+def _cost(row: Row) -> str:
+    """What the row's cells took, by what they ran on: "12 min on AMD EPYC, 2 cores"."""
+    spent: dict[str, float] = {}
+    for cell in row.cells.values():
+        where = "a GPU" if cell.cost.device.startswith("cuda") else cell.environment.processor
+        spent[where] = spent.get(where, 0.0) + cell.cost.seconds
+    return " and ".join(
+        f"{seconds / 60:.0f} min on {where}" if seconds >= 60 else f"{seconds:.0f} s on {where}"
+        for where, seconds in spent.items()
+    )
 
 
 def citation(board: Board, row: Row | None = None) -> str:
@@ -104,5 +136,6 @@ def _notes(board: Board, row: Row, commits: list[str], source: str) -> list[str]
     files = [name for name in row.cells if name.startswith("adversarials_")]
     if files:
         found.append(f"{', '.join(files)} were candidates from files: give each with --adversarials FILE.")
+    found.append(f"The board's own cells took {_cost(row)}, all attacks together.")
     found.append("The same weights, examples, parameters and seed give the same verdicts; seconds are those of the machine.")
     return found

@@ -4,26 +4,51 @@
   const element = document.getElementById("board");
   if (!element) return;
   const heads = [...element.tHead.rows[0].cells];
-  const rows = [...element.tBodies[0].rows];
   const names = heads.map((head) => head.textContent.trim());
   const kinds = heads.map((head) => head.dataset.kind);
-  // As many rows a page as site.css shows before this script runs.
-  const AT_ONCE = 100;
+  const AT_ONCE = Number(element.dataset.atOnce);
   const rising = ["rank", "parameters", "failure", "seconds", "model"];
+
+  // What the page shows at once, it holds as rows, and all else as text, of which rows are made when they are to be seen.
+  const seen = [...element.tBodies[0].rows].map((row) => ({
+    suspect: row.dataset.suspect === "yes",
+    cells: [...row.cells].map((cell) => [cell.innerHTML, cell.dataset.order, cell.className, cell.textContent]),
+  }));
+  const later = document.getElementById("later");
+  const lines = seen.concat(later ? JSON.parse(later.textContent) : []);
+  // What is searched is what is read, and not how it is marked up.
+  const reader = document.createElement("textarea");
+  const wordsOf = (html) => {
+    const text = html.replace(/<[^>]*>/g, "");
+    if (!text.includes("&")) return text;
+    reader.innerHTML = text;
+    return reader.value;
+  };
+  const words = (line, at) => (line.cells[at][3] ??= wordsOf(line.cells[at][0]));
 
   // The bundle's Select would go through all columns of every row before the table is drawn; no row is selected here.
   DataTable.select.init = () => {};
   const table = new DataTable(element, {
-    paging: rows.length > AT_ONCE,
+    data: lines,
+    paging: lines.length > AT_ONCE,
     pageLength: AT_ONCE,
     lengthMenu: [AT_ONCE, 500, { label: "all", value: -1 }],
     language: { lengthMenu: "_MENU_ models a page" },
     info: false,
     autoWidth: false,
     order: [],
-    layout: { topStart: null, topEnd: null, bottomStart: rows.length > AT_ONCE ? ["paging", "pageLength"] : null, bottomEnd: null },
-    columnDefs: kinds.map((kind, at) => ({
-      targets: at,
+    layout: { topStart: null, topEnd: null, bottomStart: lines.length > AT_ONCE ? ["paging", "pageLength"] : null, bottomEnd: null },
+    columns: kinds.map((kind, at) => ({
+      data: (line, type) => {
+        if (type === "filter") return words(line, at);
+        const [html, order] = line.cells[at];
+        return type === "display" ? html : kind === "model" ? order : Number(order);
+      },
+      cellType: kind === "model" ? "th" : "td",
+      createdCell: (cell, _, line) => {
+        cell.className = line.cells[at][2];
+        if (kind === "model") cell.scope = "row";
+      },
       orderSequence: rising.includes(kind) ? ["asc", "desc", ""] : ["desc", "asc", ""],
       type: kind === "model" ? "string" : "num",
     })),
@@ -74,8 +99,8 @@
     const text = fields[at].value.trim();
     const passes = kinds[at] === "model" ? null : test(text);
     table.column(at).search.fixed("field", !text ? null : (_, __, row) => {
-      if (!passes) return rows[row].cells[at].textContent.toLowerCase().includes(text.toLowerCase());
-      const number = Number(rows[row].cells[at].dataset.order);
+      if (!passes) return words(lines[row], at).toLowerCase().includes(text.toLowerCase());
+      const number = Number(lines[row].cells[at][1]);
       // Of what is no number, a rank counts as the highest, so that it stands last, and all else as the lowest.
       const isNumber = kinds[at] === "rank" ? number < Infinity : number > -Infinity;
       return isNumber && passes(number);
@@ -93,7 +118,7 @@
 
   const apply = () => {
     table.search(search.value);
-    table.search.fixed("ranked", ranked.checked ? (_, __, row) => rows[row].dataset.suspect === "no" : null);
+    table.search.fixed("ranked", ranked.checked ? (_, __, row) => !lines[row].suspect : null);
   };
   const redraw = () => {
     table.draw();
@@ -142,7 +167,7 @@
 
   table.on("draw", () => {
     const shown = table.rows({ search: "applied" }).count();
-    count.textContent = shown === rows.length ? `${rows.length} models` : `${shown} of ${rows.length} models`;
+    count.textContent = shown === lines.length ? `${lines.length} models` : `${shown} of ${lines.length} models`;
     write();
   });
   addEventListener("hashchange", read);

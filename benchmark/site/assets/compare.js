@@ -43,9 +43,23 @@
   const flips = (data, a, b, key) => {
     const [ours, theirs] = [data.models[a].robust[key], data.models[b].robust[key]];
     const only = (sign, other) => data.examples[key].filter((_, at) => ours[at] === sign && theirs[at] === other);
-    const text = (found) => found.slice(0, SHOWN).join(", ") + (found.length > SHOWN ? ` and ${found.length - SHOWN} more` : "");
-    const parts = [["A: ", only("1", "0")], ["B: ", only("0", "1")]].filter(([, found]) => found.length);
-    return parts.map(([name, found]) => name + text(found)).join(" · ") || "–";
+    return [["A", only("1", "0")], ["B", only("0", "1")]].filter(([, found]) => found.length);
+  };
+
+  // The first images of each side; the others open at a click.
+  const flipped = (sides) => {
+    const cell = make("td", sides.length ? undefined : "–", { className: "words" });
+    sides.forEach(([name, found]) => {
+      const first = `${name}: ${found.slice(0, SHOWN).join(", ")}`;
+      if (found.length <= SHOWN) {
+        cell.append(make("div", first));
+        return;
+      }
+      const all = make("details");
+      all.append(make("summary", `${first} and ${found.length - SHOWN} more`), make("span", found.slice(SHOWN).join(", ")));
+      cell.append(all);
+    });
+    return cell;
   };
 
   const bar = (counts) => {
@@ -85,7 +99,7 @@
     }
     const counts = make("td", `${both} · ${lost} · ${gained} · ${neither}`);
     counts.append(bar([both, lost, gained, neither]));
-    made.append(counts, make("td", flips(data, a, b, column.key), { className: "words" }));
+    made.append(counts, flipped(flips(data, a, b, column.key)));
     return made;
   };
 
@@ -137,15 +151,21 @@
     const sides = [["A", data.models[a]], ["B", data.models[b]]];
     const doubts = sides.filter(([, model]) => model.suspect).map(([side, model]) => doubt(side, model));
     if (doubts.length) return doubts.join(" ");
-    const worst = data.columns.find((column) => column.key.startsWith("worst_case"));
-    const numbers = worst && pairOf(data, a, b, worst.key);
-    if (!numbers) return "";
+    const worst = data.columns.find((column) => column.key.startsWith("worst_case") && pairOf(data, a, b, column.key));
+    if (!worst) return "No worst case of the two is of the same images: nothing is tested.";
+    const numbers = pairOf(data, a, b, worst.key);
     if (numbers.length < 5) return `${worst.header}: one of the two is no more than a bound, nothing is tested.`;
     const [, lost, gained, , difference, , , , , apart] = numbers;
     const ahead = difference > 0 ? "B" : "A";
-    return apart
-      ? `${worst.header}: ${ahead} withstands significantly more, ${lost} images A alone, ${gained} B alone.`
-      : `${worst.header}: tied, ${lost} images A alone, ${gained} B alone.`;
+    const said = apart ? `${ahead} withstands significantly more` : "tied";
+    return `${worst.header}: ${said}, ${lost} images A alone, ${gained} B alone.${onTheBoard(data, a, b, worst.key, apart)}`;
+  };
+
+  // The board corrects for all of its pairs, this page for the columns of one: they need not agree.
+  const onTheBoard = (data, a, b, key, apart) => {
+    const isApart = data.ranked.apart.includes(`${Math.min(a, b)},${Math.max(a, b)}`);
+    if (key !== data.ranked.key || isApart === apart) return "";
+    return ` The board, corrected for all pairs of its models, ${isApart ? "tells them apart" : "ties them"}.`;
   };
 
   const fill = (data) => {
@@ -182,11 +202,13 @@
     result.dataset.ready = "yes";
   };
 
-  const fromAddress = () => {
+  const fromAddress = async () => {
     const [slug, a, b] = decodeURIComponent(location.hash.slice(1)).split("/");
     const known = [...board.options].some((option) => option.value === slug);
     if (known) return open(slug, a, b);
-    return board.options.length ? open(board.options[0].value) : undefined;
+    if (!board.options.length) return;
+    await open(board.options[0].value);
+    if (slug) said.textContent = `There is no board ${slug}: another is shown.`;
   };
 
   board.addEventListener("change", () => open(board.value));
