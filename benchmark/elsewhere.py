@@ -170,17 +170,18 @@ class HubConfig(BaseModel):
 
 
 _HUB_CONFIG, _HUB_WEIGHTS = "config.json", "model.safetensors"
+_HUB_PATIENCE_S = 10.0
 
 
 def hub_network(reference: str, dataset: str, head: Head) -> nn.Module:
     """`OWNER/NAME[@REVISION]`: a repository with `config.json` (see `HubConfig`) and `model.safetensors`. Raises `InputError` for
     another data set and another head than the run's."""
     repository, _, revision = reference.partition("@")
-    folder = _hub_snapshot(repository, revision)
-    config = _hub_config(folder / _HUB_CONFIG, repository)
+    files = _hub_files(repository, revision or None)
+    config = _hub_config(files[_HUB_CONFIG], repository)
     if config.dataset != dataset:
         raise InputError(f"{repository} is a {config.dataset} model, the run is on {dataset}: give --dataset {config.dataset}")
-    network = filled(_hub_skeleton(config, repository), folder / _HUB_WEIGHTS)
+    network = filled(_hub_skeleton(config, repository), files[_HUB_WEIGHTS])
     if config.recipe and (wanted := parse_recipe(config.recipe).head) != head:
         raise InputError(
             f"{repository} has the recipe {config.recipe} with a {wanted} head, the run takes it for {head}: give --head {wanted}"
@@ -189,24 +190,29 @@ def hub_network(reference: str, dataset: str, head: Head) -> nn.Module:
     return ThreeChannels(seen) if config.torchvision else seen
 
 
-def _hub_snapshot(repository: str, revision: str) -> Path:
-    """The folder with both files of a repository, of one commit."""
+def _hub_files(repository: str, revision: str | None) -> dict[str, Path]:
+    """Both files of a repository, of one commit; those downloaded before where the Hub does not answer. It is asked once, since
+    a download of every file would repeat itself for half a minute."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it would print the whole reason of every attempt that it repeats
     hub = importlib.import_module("huggingface_hub")
-    wanted = [_HUB_CONFIG, _HUB_WEIGHTS]
+    silent: Exception | None = None
     try:
-        folder = Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
+        hub.HfApi().model_info(repository, revision=revision, timeout=_HUB_PATIENCE_S)
     except Exception as trouble:
-        raise ModelFaultError(
-            f"the Hub did not give {' and '.join(wanted)} of {repository} ({type(trouble).__name__}: {first_line(trouble)}): "
-            "try where there is a network; what was downloaded once is found without"
-        ) from trouble
-    for file in wanted:
-        if not (folder / file).is_file():
+        silent = trouble
+    files = {}
+    for file in (_HUB_CONFIG, _HUB_WEIGHTS):
+        try:
+            files[file] = Path(hub.hf_hub_download(repository, file, revision=revision, local_files_only=silent is not None))
+        except Exception as trouble:
+            reason = silent or trouble
             raise ModelFaultError(
-                f"{repository} of the Hub has no {file}: a repository that can be run has {' and '.join(wanted)}"
-            )
-    return folder
+                f"the Hub did not give {file} of {repository} ({type(reason).__name__}: {first_line(reason)}): "
+                "try where there is a network; what was downloaded once is found without"
+            ) from trouble
+    if len({path.parent for path in files.values()}) > 1:
+        raise ModelFaultError(f"{repository} changed on the Hub between its two files: run again")
+    return files
 
 
 def _hub_config(path: Path, repository: str) -> HubConfig:

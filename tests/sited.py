@@ -29,6 +29,7 @@ N = 40
 HOSTILE = (
     "<script>window.hacked = 1</script>",
     "<img src=x onerror='window.hacked = 1'>",
+    "<img src=nothing onerror='window.hacked = 1'>&amp;",
     '"><b onmouseover="window.hacked = 1">',
     "{{ 7 * 7 }}{% raw %}",
     "../..",

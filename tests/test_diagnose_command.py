@@ -115,7 +115,7 @@ def test_what_was_found_is_not_looked_for_again_and_other_questions_are(
     monkeypatch.setattr(checks, "observe", lambda *anything: pytest.fail("it was looked for again"))
     answer = command(*words[:-3], *words[-2:])  # not --quiet
     assert answer.code == 0
-    assert "1 of 1 diagnoses are those of an earlier call" in " ".join(answer.err.split())
+    assert "kept 1 of 1 diagnoses, since model and cells are the same" in " ".join(answer.err.split())
     monkeypatch.undo()
     assert command("run", "--dataset", "digits", "--models", "relu", "--attacks", "fgsm", "--device", "cpu", *words[2:])[0] == 0
     assert command(*words)[0] == 0

@@ -225,9 +225,9 @@ def files_of(config: dict[str, object], folder: Path) -> dict[str, bytes]:
 
 def answers(files: dict[str, bytes]) -> dict[str, bytes]:
     """The Hub's answers by address."""
-    about = {"id": "someone/tiny", "sha": COMMIT, "siblings": [{"rfilename": name} for name in [*files, "README.md"]]}
-    told = {"/api/models/someone/tiny/revision/main": json.dumps(about).encode()}
-    return told | {f"/someone/tiny/resolve/{COMMIT}/{name}": content for name, content in files.items()}
+    about = {"id": "someone/tiny", "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+    told = {"/api/models/someone/tiny": json.dumps(about).encode()}
+    return told | {f"/someone/tiny/resolve/main/{name}": content for name, content in files.items()}
 
 
 @pytest.fixture
@@ -274,7 +274,8 @@ def test_a_repository_of_the_hub_is_attacked_and_found_again_without_a_network(h
 def test_a_recipe_of_the_hub_with_another_head_than_the_runs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "config.json", json.dumps({"dataset": "digits", "recipe": "relu-sigmoid_out"}))
     save_file(build_network("digits", parse_recipe("relu-sigmoid_out")).state_dict(), tmp_path / "model.safetensors")
-    hub = SimpleNamespace(snapshot_download=lambda repository, revision, allow_patterns: str(tmp_path))
+    api = SimpleNamespace(model_info=lambda repository, revision, timeout: None)
+    hub = SimpleNamespace(HfApi=lambda: api, hf_hub_download=lambda repository, file, **more: str(tmp_path / file))
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     with pytest.raises(InputError, match="with a sigmoid head, the run takes it for softmax: give --head sigmoid"):
         elsewhere.hub_network("someone/tiny", "digits", "softmax")
@@ -282,18 +283,23 @@ def test_a_recipe_of_the_hub_with_another_head_than_the_runs_is_refused(tmp_path
 
 
 @needs_hub
-def test_a_repository_without_weights_is_refused(hub: str, tmp_path: Path) -> None:
-    Hub.files = answers({"config.json": b"{}"})
+def test_of_a_download_that_was_cut_off_it_is_said_which_file_is_not_here(hub: str, tmp_path: Path) -> None:
+    whole = Hub.files
+    Hub.files = {address: content for address, content in whole.items() if not address.endswith(".safetensors")}
     answer = run_from_hub(hub, tmp_path / "home", tmp_path / "out")
     assert answer.returncode != 0
-    assert "someone/tiny of the Hub has no model.safetensors" in answer.stderr
+    assert "the Hub did not give model.safetensors of someone/tiny (EntryNotFoundError" in answer.stderr
+    answer = run_from_hub("http://127.0.0.1:9", tmp_path / "home", tmp_path / "out")
+    assert "the Hub did not give model.safetensors of someone/tiny (ConnectionError" in answer.stderr
+    Hub.files = whole
+    assert run_from_hub(hub, tmp_path / "home", tmp_path / "out").returncode == 0
 
 
 @needs_hub
 def test_without_a_network_and_without_a_copy_the_way_out_is_said(tmp_path: Path) -> None:
     answer = run_from_hub("http://127.0.0.1:9", tmp_path / "home", tmp_path / "out")
     assert answer.returncode != 0
-    assert "the Hub did not give config.json and model.safetensors of someone/tiny" in answer.stderr
+    assert "the Hub did not give config.json of someone/tiny" in answer.stderr
     assert len(answer.stderr.splitlines()) == 1, "of every attempt that was repeated the whole reason"
     assert "try where there is a network" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.collections import PathCollection
+from matplotlib.collections import PathCollection, PolyCollection
 
 from handmade import make_cell, make_diagnosis, with_outcome
 from pictured import ABOUT, cell_of, lines, points, texts, view_of, with_confidences, with_distances
@@ -88,14 +88,16 @@ def test_cells_at_several_radii_are_one_curve_that_only_falls() -> None:
 
 
 @pytest.mark.parametrize("aim", ["budget", "confidence"])
-def test_what_is_confined_to_epsilon_is_drawn_where_it_was_run(aim: Any) -> None:
-    """Candidates near the image do not make the attack a weak one within less: what they were never asked for is not drawn."""
+def test_between_what_was_run_a_confined_attack_is_drawn_as_the_bound_that_its_candidates_prove(aim: Any) -> None:
     cell = at_radius(0.2, [1] * 5 + [0] * 15, distance=0.01)
-    curve = curves.from_cells([replace(cell, attack=replace(cell.attack, aim=aim))])
-    assert curve.radii.tolist() == [0.0, 0.2]
-    assert curve.robust.tolist() == [20, 15]
-    (drawn,) = lines(curves.draw([curve], ABOUT))[:1]
-    assert drawn.get_drawstyle() == "default"
+    figure = curves.draw([curves.from_cells([replace(cell, attack=replace(cell.attack, aim=aim))])], ABOUT)
+    (drawn,) = lines(figure)[:1]
+    assert points(drawn) == [(0.0, 1.0), (0.01, 0.75), (0.2, 0.75)], "five fell at 0.01, and nothing above that may be drawn"
+    assert drawn.get_linewidth() == curves.BOUND_WIDTH
+    bands = [each for each in figure.axes[0].collections if isinstance(each, PolyCollection)]
+    assert bands == [], "between the radii no interval is that of a measured number"
+    exact = curves.draw([curves.from_cells([found_at([*LENGTHS])])], ABOUT)
+    assert len([each for each in exact.axes[0].collections if isinstance(each, PolyCollection)]) == 1
 
 
 def test_a_curve_that_rises_is_refused() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from browsed import opened, tab_to
 from handmade import make_cell
 from robustboard.benchmark.report.compare.differences import compare_sides
@@ -131,7 +133,18 @@ def test_two_models_without_a_worst_case_of_the_same_images_are_not_judged(page:
     make_site(keep(tmp_path / "cells", saved), tmp_path / "site")
     opened(page, tmp_path / "site" / "compare.html", "digits/a/b")
     page.wait_for_selector("#result[data-ready]")
-    assert page.text_content("#said") == "No worst case of the two is of the same images: nothing is tested."
+    assert page.text_content("#said") == "The two have no worst case of the same images: only single attacks are compared."
+
+
+def test_of_too_many_models_no_pair_is_tested_and_it_is_said(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("pairs", "data"):
+        monkeypatch.setattr(f"robustboard.benchmark.site.{module}.MOST", 2)
+    saved = [make_cell(name) for name in "abc"]
+    make_site(keep(tmp_path / "cells", saved), tmp_path / "site")
+    opened(page, tmp_path / "site" / "compare.html", "digits/a/b")
+    page.wait_for_selector("#result[data-ready]")
+    assert page.text_content("#said") == "This board has more than 2 models: no pair is tested here."
+    assert cells(page, "bim")[2] == "not tested here"
 
 
 def test_no_model_in_doubt_is_said_to_withstand_more(page: Page, site: Path) -> None:

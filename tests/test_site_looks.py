@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from browsed import address, every_page, head, models, opened, sort
+from browsed import address, every_page, head, models, opened, settle, sort
 from robustboard.benchmark.report.escaping import for_terminal
 from sited import HOSTILE, cells_of, keep, make_site, wait_until
 
@@ -120,6 +120,50 @@ def test_hostile_names_are_shown_as_text_everywhere(page: Page, hostile: Path) -
     for at in range(len(options)):
         page.select_option("#a", index=at)
     assert page.evaluate("document.querySelectorAll('main b, main img, main script').length") == 0
+
+
+@pytest.fixture(scope="module")
+def paged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board whose hostile names stand beyond the rows that its page holds."""
+    cells = [cell for at, name in enumerate(HOSTILE) for cell in cells_of(name, {"bim": 3 + at, "cw": 2})]
+    out = tmp_path_factory.mktemp("paged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustboard.benchmark.site.build.AT_ONCE", 3)
+        make_site(keep(tmp_path_factory.mktemp("cells"), cells), out)
+    return out
+
+
+def test_hostile_names_beyond_the_first_page_are_text_and_found_as_they_are_read(page: Page, paged: Path) -> None:
+    opened(page, paged / "digits.html")
+    assert len(models(page)) == 3
+    shown = models(page)
+    while page.locator(".dt-paging .next:not(.disabled)").count():
+        page.click(".dt-paging .next")
+        settle(page)
+        shown += models(page)
+        assert page.evaluate("document.querySelectorAll('#board script, #board img, #board b').length") == 0
+    assert sorted(shown) == sorted(" ".join(for_terminal(name).split()) for name in HOSTILE)
+    page.click("#filters")
+    field = page.get_by_label("Filter model", exact=True)
+    for text, count in {"<img": 2, "&amp;": 1, "&": 2, "</script>": 2, "href": 0, "&lt;": 0}.items():
+        page.fill("#search", text)
+        assert len(models(page)) == count, f"searched {text}"
+        page.fill("#search", "")
+        field.fill(text)
+        assert len(models(page)) == count, f"filtered {text}"
+        field.fill("")
+
+
+def test_without_scripts_further_models_have_their_links(browser: Browser, page: Page, paged: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    bare = context.new_page()
+    bare.goto(address(paged / "digits.html"))
+    assert len(models(bare)) == 3
+    assert bare.locator("noscript li a:first-child").count() == len(HOSTILE) - 3
+    context.close()
+    page.emulate_media(media="print")
+    opened(page, paged / "digits.html")
+    assert page.get_by_text(f"3 of {len(HOSTILE)} models").is_visible()
 
 
 def test_without_scripts_the_table_is_there(browser: Browser, site: Path) -> None:

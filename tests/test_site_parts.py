@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from handmade import diagnosed, make_cell, make_manifest
 from robustboard.benchmark.errors import InputError
+from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, make_boards
 from robustboard.benchmark.report.compare.differences import compare_sides
 from robustboard.benchmark.report.compare.sides import Sides
@@ -193,13 +195,27 @@ def test_what_other_boards_show_of_the_model_is_reproduced_too() -> None:
     theirs = board(*cells_of("relu", {"cw": 3}, protocol="distances"))
     elsewhere = board(*cells_of("relu", {"cw": 3}, protocol="distances", dataset="mnist"))
     retrained = board(*cells_of("relu", {"cw": 3}, protocol="distances", weights="b" * 64))
+    other_code = board(*(replace(cell, model=replace(cell.model, code="c" * 64)) for cell in theirs.rows[0].cells.values()))
     (relu,) = [row for row in mine.rows if row.model == "relu"]
     (other,) = [row for row in mine.rows if row.model == "other"]
-    told = reproduction(mine, relu, [theirs, elsewhere, retrained])
+    told = reproduction(mine, relu, [mine, theirs, elsewhere, retrained, other_code])
     runs = [line for line in told.commands if line.startswith("robustboard run")]
     assert [shlex.split(run)[3] for run in runs] == ["standard", "distances"]
     assert runs[1] == "robustboard run --protocol distances --dataset digits --models relu --attacks cw --out again"
     assert len([line for line in reproduction(mine, other, [theirs]).commands if line.startswith("robustboard run")]) == 1
+
+
+def at_commit(commit: str, cells: Sequence[CellResult]) -> Board:
+    return board(*(replace(cell, environment=replace(cell.environment, git_commit=commit)) for cell in cells))
+
+
+def test_a_commit_is_checked_out_only_where_all_that_is_made_again_is_of_it() -> None:
+    mine = at_commit("c" * 40, cells_of("relu", {"bim": 3}))
+    for commit, is_one in (("c" * 40, True), ("d" * 40, False)):
+        theirs = at_commit(commit, cells_of("relu", {"cw": 3}, protocol="distances"))
+        told = reproduction(mine, mine.rows[0], [mine, theirs])
+        assert (f"git checkout {'c' * 40}" in told.commands) == is_one
+        assert any("at 2 commits" in note for note in told.notes) != is_one
 
 
 def test_the_cost_is_told_by_what_it_was_spent_on() -> None:
@@ -207,7 +223,7 @@ def test_the_cost_is_told_by_what_it_was_spent_on() -> None:
     slow = replace(slow, cost=replace(slow.cost, seconds=600.0))
     quick = replace(quick, cost=replace(quick.cost, seconds=9.0, device="cuda:0"))
     found = board(quick, slow)
-    told = f"The board's own cells took 9 s on a GPU and 10 min on {slow.environment.processor}, all attacks together."
+    told = "The board's own cells took 9 s on a GPU and 10 min on a processor, all attacks together."
     assert told in reproduction(found, found.rows[0]).notes
 
 

@@ -81,10 +81,8 @@ def diagnose(request: DiagnoseRequest) -> list[Diagnosis]:
     if not found:
         raise InputError(f"none of the {len(request.subjects)} models can be diagnosed: see above")
     if kept:
-        progress.note(
-            f"{kept} of {len(found)} diagnoses are those of an earlier call, of the same models and cells: "
-            "diagnose --again looks anew"
-        )
+        told = "since model and cells are the same: robustboard diagnose --again looks anew"
+        progress.note(f"kept {kept} of {len(found)} diagnoses, {told}")
     write_diagnosis_schema(request.folder)
     return found
 

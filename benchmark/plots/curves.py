@@ -19,12 +19,15 @@ from robustboard.benchmark.plots.style import FAINT, colour, legend, line, marke
 from robustboard.benchmark.plots.words import NORMS, UNITS
 from robustboard.benchmark.records import CellResult
 
+BOUND_WIDTH = 0.8
+"""Points."""
+
 
 @dataclass(frozen=True)
 class Curve:
     """How many of n examples stand at each radius (K,), the first of which is 0. `measured`: the radii that the attack was run
-    at; `last`: the largest of which anything is known; `reported`: the protocol's. `steps`: every radius at which the count
-    falls is known; else it is known at the radii only."""
+    at; `last`: the largest of which anything is known; `reported`: the protocol's. `steps`: the count falls at the radii and
+    nowhere else; otherwise it is known at the radii only. `is_bound`: but for `measured`, no more than so many stand."""
 
     name: str
     norm: Norm
@@ -35,6 +38,7 @@ class Curve:
     last: float
     reported: float
     steps: bool = True
+    is_bound: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for radii that fall and for counts that rise."""
@@ -52,16 +56,14 @@ class Curve:
 
 def from_cells(cells: Sequence[CellResult]) -> Curve:
     """The curve of one attack from its cells, of the same examples at one or several ε: an example right clean stands below the
-    smallest distance at which a candidate fooled it. A minimum-norm attack is known at every radius; one that is confined to ε
-    at 0 and at the ε that it was run at, where it is the cells' robust accuracy: how near to the image its candidates are says
-    nothing of what it would do within less."""
+    smallest distance at which a candidate fooled it. So it is for minimum-norm attacks; of one that is confined to ε this is no
+    more than a bound between the ε that it was run at: within less it would have looked elsewhere, and fooled more."""
     fallen = np.min([_distances(cell) for cell in cells], axis=0)
     right = np.array(cells[0].per_example.correct_clean, dtype=bool)
     reached = np.sort(fallen[right & np.isfinite(fallen)])
     attack = cells[0].attack
     measured = tuple(sorted(cell.attack.eps for cell in cells))
-    is_confined = attack.aim != "minimum"
-    radii = np.unique([0.0, *(measured if is_confined else reached)])
+    radii = np.unique([0.0, *reached])
     robust = int(right.sum()) - np.searchsorted(reached, radii, side="right")
     return Curve(
         attack.name,
@@ -72,7 +74,7 @@ def from_cells(cells: Sequence[CellResult]) -> Curve:
         measured,
         last=measured[-1] if Threat(attack.norm, measured[-1], attack.aim).is_bound else np.inf,
         reported=attack.eps,
-        steps=not is_confined,
+        is_bound=attack.aim != "minimum",
     )
 
 
@@ -115,15 +117,18 @@ def _panel(axes: Axes, curves: Sequence[Curve], norm: Norm) -> None:
 
 
 def _line(axes: Axes, curve: Curve, place: int, end: float) -> Line2D:
-    """The curve with its band, a marker with its bar where the attack was run; it goes on as far as it is known."""
+    """The curve with its band, a bound thin and without one, and a marker with its bar where the attack was run; it goes on as
+    far as it is known."""
     low, high = wilson_band(curve.robust, curve.n)
     radii, accuracy = curve.radii, curve.accuracy
     if curve.steps:
         radii = np.append(radii, max(min(end, curve.last), float(radii[-1])))
         low, high, accuracy = (np.append(values, values[-1]) for values in (low, high, accuracy))
     look: dict[str, Any] = {"color": colour(place), "linestyle": line(place)}
-    axes.plot(radii, accuracy, drawstyle="steps-post" if curve.steps else "default", **look)
-    axes.fill_between(radii, low, high, step="post" if curve.steps else None, color=colour(place), alpha=0.15, linewidth=0)
+    width = BOUND_WIDTH if curve.is_bound else None
+    axes.plot(radii, accuracy, drawstyle="steps-post" if curve.steps else "default", linewidth=width, **look)
+    if not curve.is_bound:
+        axes.fill_between(radii, low, high, step="post" if curve.steps else None, color=colour(place), alpha=0.15, linewidth=0)
     counts = np.array([curve.at(radius) for radius in curve.measured])
     axes.errorbar(
         curve.measured,
@@ -135,4 +140,4 @@ def _line(axes: Axes, curve: Curve, place: int, end: float) -> Line2D:
         capsize=2,
         clip_on=False,
     )
-    return Line2D([], [], marker=marker(place), **look)
+    return Line2D([], [], marker=marker(place), linewidth=width, **look)

@@ -34,7 +34,10 @@ NOTE = (
     "diamond: the median, where those never fooled count as infinitely far; unfooled: how many of those right clean were "
     "fooled at no distance. The shortest distances found: the true ones are no longer. Dotted: the protocol's ε."
 )
-SHARED = "Of each norm the examples that all of its attacks saw."
+SHARED = (
+    "Of each norm the examples that all of its attacks saw, where there are any: a median can differ from the table's, which is "
+    "over all examples of its attack."
+)
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,12 @@ def picture(view: View) -> Picture:
     order = list(dict.fromkeys([*view.board.attacks, *(cell.attack.name for _, cell in found)]))
     found.sort(key=lambda pair: order.index(pair[1].attack.name))
     there = [row for row in view.rows if any(row is owner for owner, _ in found)]
-    is_alone = view.scope == "model"
+    is_alone = len(there) == 1
     attacks = dict.fromkeys(cell_words([cell], view.board) for _, cell in found)
     notes = (NOTE, *([SHARED] if is_alone else []), *attacks, *absent_notes(view.rows, there, ["cw", "jsma"]), *mark_notes(there))
     among = shared([cell for _, cell in found]) if is_alone else {}
-    shown = [of_cell(cell, row.sign, among.get(cell.attack.norm)) for row, cell in found]
-    model = name_of(view.row) if is_alone else ""
+    shown = [of_cell(cell, row.sign, among.get(cell.attack.norm) or None) for row, cell in found]
+    model = name_of(view.row) if view.scope == "model" else ""
     about = About("Distances of minimum-norm attacks", where(view.board, [each.n for each in shown], model), notes)
     return Picture("distances", view.board.dataset, view.model, about, draw(shown, about))
 

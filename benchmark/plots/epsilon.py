@@ -13,9 +13,9 @@ from robustboard.benchmark.plots.words import BANDS, BOUND, cell_words, mark_not
 from robustboard.benchmark.records import CellResult
 
 NOTE = (
-    f"{BOUND} Of a minimum-norm attack every step is known. An attack confined to ε is known where it was run (marker with its "
-    "bar) and at 0, where it is the clean accuracy; the straight lines between guide the eye. Curves of different n are of "
-    f"different examples. Dotted: the protocol's ε. {BANDS}"
+    f"{BOUND} A curve falls where a candidate of the attack is nearest. So it is for minimum-norm attacks. One confined to ε "
+    "was run at the markers; between them no more than its thin line stand, and run within less ε it may fool many more, as "
+    f"plot sweep shows. Curves of different n are of different sets of examples. Dotted: the protocol's ε. {BANDS}"
 )
 
 

@@ -16,8 +16,8 @@ Box = tuple[float, float, float, float]
 """Left, bottom, right, top, in points."""
 DIRECTIONS, RINGS, FIRST, STEP = 16, 5, 8.0, 6.0
 """A label that is farther away than the last ring is not seen to belong to its point."""
-FORBIDDEN, CROSSED, SPARED = 1000.0, 100.0, 30.0
-"""What it costs, in points, to cover another label, to cross its line, and to cover a disc or a bar."""
+CROSSED, SPARED = 100.0, 30.0
+"""What it costs, in points, to cross the line to another label, and to cover a disc or a bar."""
 
 
 def place_labels(axes: Axes, spots: Sequence[Pair], labels: Sequence[str], inches: Pair, taken: Sequence[Box]) -> None:
@@ -42,23 +42,25 @@ def place_labels(axes: Axes, spots: Sequence[Pair], labels: Sequence[str], inche
 
 def shifts(points: Sequence[Pair], sizes: Sequence[Pair], bounds: Box, taken: Sequence[Box]) -> list[Pair | None]:
     """How far from its point the middle of each label goes: to the nearest place that covers no point and no label placed before
-    it, crosses no line of theirs, and lies within `bounds`; farther away where that spares what is `taken`; None where there is
-    no such place. All in points."""
+    it and lies within `bounds`, farther away where that crosses no line to another label and spares what is `taken`; None where
+    there is no such place. All in points."""
     occupied = [_box(point, (4.0, 4.0)) for point in points]
     lines: list[tuple[Pair, Pair]] = []
     chosen: list[Pair | None] = []
     for point, size in zip(points, sizes, strict=True):
 
+        def is_free(shift: Pair, at: Pair = point, size: Pair = size) -> bool:
+            box = _box((at[0] + shift[0], at[1] + shift[1]), size)
+            return _within(box, bounds) and not any(_overlap(box, other) for other in occupied)
+
         def cost(shift: Pair, at: Pair = point, size: Pair = size) -> float:
             end = (at[0] + shift[0], at[1] + shift[1])
-            box = _box(end, size)
-            forbidden = (not _within(box, bounds)) + sum(_overlap(box, other) for other in occupied)
             crossed = sum(_cross((at, end), line) for line in lines)
-            spared = sum(_overlap(box, other) for other in taken)
-            return float(np.hypot(*shift)) + FORBIDDEN * forbidden + CROSSED * crossed + SPARED * spared
+            spared = sum(_overlap(_box(end, size), other) for other in taken)
+            return float(np.hypot(*shift)) + CROSSED * crossed + SPARED * spared
 
-        best = min(_around(), key=cost)
-        if cost(best) >= FORBIDDEN:
+        best = min(filter(is_free, _around()), key=cost, default=None)
+        if best is None:
             chosen.append(None)
             continue
         end = (point[0] + best[0], point[1] + best[1])

@@ -25,6 +25,8 @@ from robustboard.models.recipe import RecipeError, parse_recipe
 USUAL_N = 200
 ATTACK = "fgsm"
 MOST = 12
+CELL, AXIS, FOOT = 0.75, 0.75, 0.5
+"""Inches of the largest cell, of what stands left of the names, and of what stands below the cells."""
 HALF = "half"
 NOTE = (
     "Rows: the model that the adversarial examples were made on; columns: the model that looks at them. In each cell: of the "
@@ -130,9 +132,9 @@ def means(found: Transfer) -> tuple[str, ...]:
 def draw(found: Transfer, names: Sequence[str], about: About) -> Figure:
     """The matrix, models of a family side by side, with lines between families."""
     count = len(names)
-    # As high as the cells are wide, which the names leave room for.
-    room = WIDTH - max(text_width(f"{name}  {count}", SMALL) for name in names) - 0.75
-    figure = sheet(about, min(room, 0.75 * count) + 0.5)
+    # The cells are squares: the sheet is no higher than the names leave room beside them.
+    room = WIDTH - max(text_width(f"{name}  {count}", SMALL) for name in names) - AXIS
+    figure = sheet(about, min(room, CELL * count) + FOOT)
     axes = figure.subplots()
     shares = found.shares
     texts = [[f"{100 * share:.0f}" if np.isfinite(share) else "–" for share in row] for row in shares]

@@ -9,13 +9,13 @@ from robustboard.benchmark.diagnose.record import Diagnosis, Finding
 from robustboard.benchmark.records import CellResult
 
 INFORMING: Mapping[int, str] = {
-    2: "which loss finds more depends on the model, often it is cross-entropy, where the board's BIM climbs the margin; the "
-    "worst case goes on with APGD on cross-entropy and on DLR, and where none is run, checks 7, 10 and 11 find what a loss left",
-    3: "logits of another scale flatten cross-entropy, which the board's BIM does not climb: it climbs the margin, and a move by "
-    "cross-entropy, named as such, says only that an attack by cross-entropy would be the weaker; the worst case joins both",
-    8: "the worst case joins FGSM and BIM example by example: what either fooled is fooled",
+    2: "which loss finds more depends on the model; a worst case goes on with APGD on cross-entropy and on DLR, and without one "
+    "checks 7, 10 and 11 may find what a loss left",
+    3: "the board's attacks climb the margin, whose direction no scale changes; a move by cross-entropy says that an attack on "
+    "cross-entropy would be the weaker",
+    8: "the worst case joins FGSM and BIM, where both were run, example by example: what either fooled is fooled",
     17: "a hint why an attack may fail, and no example that falls",
-    19: "the column of that attack is weak; the others, which the worst case joins, are not",
+    19: "the column of that attack is weak, and the worst case joins the others of its norm; where there are none, it is as weak",
     22: "modes are put back after a run; where a side effect changes answers, checks 5 and 21 see it",
 }
 """The checks whose failure is told beside a row's number and does not put the row last, and why the number does not hang on it.

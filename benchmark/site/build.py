@@ -125,7 +125,7 @@ def _written(pages: Sequence[BoardPage], pictures: Sequence[Mapping[str, list[Dr
         shown = {"page": page, "pictures": found.get("", []), "paths": paths, "gallery": _gallery(page, found)}
         homes.append(shown)
         files[f"{page.slug}.html"] = _page(templates, "board.html", "", **shown, citation=citation(page.board))
-        for each in _model_pages(page, known):
+        for each in _model_pages(page, [*(each.board for each in pages), *known.others], known):
             files[f"models/{page.slug}/{each.slug}.html"] = _page(
                 templates, "model.html", "../../", each=each, page=page, pictures=found.get(each.model, []), paths=paths
             )
@@ -165,12 +165,12 @@ def _page(templates: Environment, name: str, root: str, **shown: object) -> byte
     return templates.get_template(name).render(root=root, **shown).encode()
 
 
-def _model_pages(page: BoardPage, known: _Known) -> list[ModelPage]:
+def _model_pages(page: BoardPage, boards: Sequence[Board], known: _Known) -> list[ModelPage]:
     try:
         cards = registry.read_cards()
     except RegistryError as trouble:
         raise InputError(str(trouble)) from trouble
-    return [model_page(page, line, known.diagnoses, cards, known.others) for line in page.lines]
+    return [model_page(page, line, known.diagnoses, cards, boards) for line in page.lines]
 
 
 def _picture_paths(page: BoardPage, pictures: Mapping[str, Sequence[Drawn]]) -> dict[tuple[str, str], str]:

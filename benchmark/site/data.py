@@ -57,9 +57,9 @@ def comparison(page: BoardPage, pictures: Mapping[str, Sequence[Drawn]], paths: 
 
 def _ranked(board: Board) -> dict[str, Any]:
     """The column that the board is ranked by, as the pairs call it, and the places of every two models that the board tells
-    apart there, among all of its pairs."""
+    apart there, among all of its pairs; none where it has more than `MOST`."""
     column = main_column(board)
-    if column is None:
+    if column is None or len(board.rows) > MOST:
         return {"key": "", "apart": []}
     places = {row.model: at for at, row in enumerate(board.rows)}
     apart = sorted(sorted(places[model] for model in pair) for pair in rank_rows(board, column).better)

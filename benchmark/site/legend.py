@@ -49,8 +49,7 @@ SIGNS: Mapping[str, str] = {
     "↓": tables.BELOW.removeprefix("↓: ").strip(),
     "2–4": "A tie: the places that the model can have. Models whose places overlap may still be apart; the comparison says so.",
     "n=200": "Fewer examples than the rest of the column, or of the board.",
-    "missing": "Of the protocol or of the run, and no readable result of it is here: it was not asked for, did not finish, or "
-    "does not read; the marks say which.",
+    "missing": "Of the protocol or of the run, without a readable result here; the marks say whether it was asked for.",
     "–": "There is no such number.",
     "≥ half unfooled": "Half or more of the examples were fooled at no distance.",
     "shading": "Darker is more: the share of examples that stand. Shades are in the order of their grey.",

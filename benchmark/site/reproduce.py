@@ -26,13 +26,15 @@ class Reproduction:
 
 
 def reproduction(board: Board, row: Row, others: Sequence[Board] = ()) -> Reproduction:
-    """The commands that make the row's cells anew and render them, and those that `others` have of the same model."""
+    """The commands that make the row's cells anew and render them, and those that `others`, the board among them or not, have of
+    the same model."""
     cell = row.any_cell()
     source = _HASHED.sub("", cell.model.source)
-    commits = sorted({each.environment.git_commit for each in row.cells.values()})
+    elsewhere = [other for other in others if other is not board and other.dataset == board.dataset]
+    made = [(board, row), *((other, its) for other in elsewhere for its in other.rows if _is_of(its, row))]
+    commits = sorted({each.environment.git_commit for _, its in made for each in its.cells.values()})
     commands = [f"git checkout {commits[0]}"] if len(commits) == 1 and commits[0] != "unknown" else []
-    commands += ["make setup && . .venv/bin/activate", _run(board, row)]
-    commands += [_run(other, its) for other in others if other.dataset == board.dataset for its in other.rows if _is_of(its, row)]
+    commands += ["make setup && . .venv/bin/activate", *(_run(*its) for its in made if _attacks(its[1]))]
     if row.certificate is not None and source == "registry":
         proof = row.certificate.method.name
         commands.append(f"robustboard certify {_named(f'{board.dataset}/{row.model}')} --method {proof} --out again")
@@ -44,9 +46,13 @@ def reproduction(board: Board, row: Row, others: Sequence[Board] = ()) -> Reprod
 
 def _run(board: Board, row: Row) -> str:
     """The command that makes the row's cells."""
-    attacks = ",".join(name for name in row.cells if not name.startswith("adversarials_"))
     run = f"robustboard run --protocol {_protocol(board.protocol)} --dataset {_named(board.dataset)} {_who(row.any_cell())}"
-    return f"{run} --attacks {attacks} --out again"
+    return f"{run} --attacks {','.join(_attacks(row))} --out again"
+
+
+def _attacks(row: Row) -> list[str]:
+    """The row's attacks, without the files of candidates that were judged."""
+    return [name for name in row.cells if not name.startswith("adversarials_")]
 
 
 def _who(cell: CellResult) -> str:
@@ -58,17 +64,18 @@ def _who(cell: CellResult) -> str:
 
 
 def _is_of(row: Row, other: Row) -> bool:
-    """Whether two rows have a model of the same name and weights."""
+    """Whether two rows have a model of the same name, weights and code."""
     if row.model != other.model or not (row.cells and other.cells):
         return False
-    return row.any_cell().model.weights_sha256 == other.any_cell().model.weights_sha256
+    one, two = row.any_cell().model, other.any_cell().model
+    return (one.weights_sha256, one.code) == (two.weights_sha256, two.code)
 
 
 def _cost(row: Row) -> str:
-    """What the row's cells took, by what they ran on: "12 min on AMD EPYC, 2 cores"."""
+    """What the row's cells took, by what they ran on: "12 min on a processor"."""
     spent: dict[str, float] = {}
     for cell in row.cells.values():
-        where = "a GPU" if cell.cost.device.startswith("cuda") else cell.environment.processor
+        where = "a GPU" if cell.cost.device.startswith("cuda") else "a processor"
         spent[where] = spent.get(where, 0.0) + cell.cost.seconds
     return " and ".join(
         f"{seconds / 60:.0f} min on {where}" if seconds >= 60 else f"{seconds:.0f} s on {where}"
@@ -125,7 +132,7 @@ def _notes(board: Board, row: Row, commits: list[str], source: str) -> list[str]
     elif source != "registry":
         found.append(f"The model is not of the registry: {source} has to be there, with the same weights.")
     if len(commits) > 1:
-        found.append(f"Its cells were run at {len(commits)} commits: {', '.join(commit[:12] for commit in commits)}.")
+        found.append(f"The cells were run at {len(commits)} commits: {', '.join(commit[:12] for commit in commits)}.")
     if any(cell.environment.git_dirty for cell in row.cells.values()):
         found.append("Some were run with changes that were not committed.")
     own = board.protocol.partition("@")[0]

@@ -21,8 +21,8 @@ SHOWN = 8
 ACCURACIES = (
     "Robust accuracy in % with Wilson's 95 % interval, paired over the same examples. B − A in points with Newcombe's interval "
     "for paired shares, beside it the one by bootstrap. p: exact McNemar, then after Holm's correction over these rows; a "
-    "board's ranks correct over all pairs of its models, and can tie two that a row here tells apart. lost: examples robust in "
-    "A and not in B; gained: the other way round."
+    "board's ranks correct over all pairs of its models, and may tie what a row here tells apart, or the other way round. lost: "
+    "examples robust in A and not in B; gained: the other way round."
 )
 LENGTHS = (
     "Median distances over the examples right clean on both sides, and the median of B − A; one that was never fooled is "

@@ -25,6 +25,8 @@
     return reader.value;
   };
   const words = (line, at) => (line.cells[at][3] ??= wordsOf(line.cells[at][0]));
+  // DataTables reads as HTML what it searches, where there is a "&" in it.
+  const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
   // The bundle's Select would go through all columns of every row before the table is drawn; no row is selected here.
   DataTable.select.init = () => {};
@@ -40,7 +42,7 @@
     layout: { topStart: null, topEnd: null, bottomStart: lines.length > AT_ONCE ? ["paging", "pageLength"] : null, bottomEnd: null },
     columns: kinds.map((kind, at) => ({
       data: (line, type) => {
-        if (type === "filter") return words(line, at);
+        if (type === "filter") return escaped(words(line, at));
         const [html, order] = line.cells[at];
         return type === "display" ? html : kind === "model" ? order : Number(order);
       },

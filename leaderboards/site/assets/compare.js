@@ -152,11 +152,12 @@
     const doubts = sides.filter(([, model]) => model.suspect).map(([side, model]) => doubt(side, model));
     if (doubts.length) return doubts.join(" ");
     const worst = data.columns.find((column) => column.key.startsWith("worst_case") && pairOf(data, a, b, column.key));
-    if (!worst) return "No worst case of the two is of the same images: nothing is tested.";
+    if (data.models.length > data.most) return `This board has more than ${data.most} models: no pair is tested here.`;
+    if (!worst) return "The two have no worst case of the same images: only single attacks are compared.";
     const numbers = pairOf(data, a, b, worst.key);
     if (numbers.length < 5) return `${worst.header}: one of the two is no more than a bound, nothing is tested.`;
-    const [, lost, gained, , difference, , , , , apart] = numbers;
-    const ahead = difference > 0 ? "B" : "A";
+    const [, lost, gained, , , , , , , apart] = numbers;
+    const ahead = gained > lost ? "B" : "A";
     const said = apart ? `${ahead} withstands significantly more` : "tied";
     return `${worst.header}: ${said}, ${lost} images A alone, ${gained} B alone.${onTheBoard(data, a, b, worst.key, apart)}`;
   };
@@ -181,7 +182,7 @@
       data = await load(slug);
     } catch {
       said.textContent = "The board's data could not be loaded.";
-      return;
+      return false;
     }
     board.value = slug;
     fill(data);
@@ -195,20 +196,23 @@
     if (!data.models.length) {
       said.textContent = "No model of this board has results.";
       result.hidden = true;
-      return;
+      return false;
     }
     show(data);
     if (unknown.length) said.textContent = `This board has no ${unknown.join(" and no ")}: another is shown.`;
     result.dataset.ready = "yes";
+    return true;
   };
 
   const fromAddress = async () => {
     const [slug, a, b] = decodeURIComponent(location.hash.slice(1)).split("/");
     const known = [...board.options].some((option) => option.value === slug);
-    if (known) return open(slug, a, b);
-    if (!board.options.length) return;
-    await open(board.options[0].value);
-    if (slug) said.textContent = `There is no board ${slug}: another is shown.`;
+    if (known) {
+      await open(slug, a, b);
+      return;
+    }
+    const isShown = board.options.length > 0 && (await open(board.options[0].value));
+    if (slug && isShown) said.textContent = `There is no board ${slug}: another is shown.`;
   };
 
   board.addEventListener("change", () => open(board.value));
