@@ -17,6 +17,7 @@ from robustboard.benchmark.errors import InputError
 from robustboard.benchmark.plots import clean_robust, confidence, curves, distances, epsilon, passes, success_fail, words
 from robustboard.benchmark.plots.bands import bars, wilson_band
 from robustboard.benchmark.plots.curves import Curve
+from robustboard.benchmark.plots.style import FAINT
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.report.success_fail import of_cell
@@ -88,14 +89,16 @@ def test_cells_at_several_radii_are_one_curve_that_only_falls() -> None:
 
 
 @pytest.mark.parametrize("aim", ["budget", "confidence"])
-def test_between_what_was_run_a_confined_attack_is_drawn_as_the_bound_that_its_candidates_prove(aim: Any) -> None:
+def test_a_confined_attack_is_drawn_where_it_was_run_and_nowhere_else(aim: Any) -> None:
+    """A line above what its candidates reached would be false, and one along them looks like robustness at smaller ε."""
     cell = at_radius(0.2, [1] * 5 + [0] * 15, distance=0.01)
     figure = curves.draw([curves.from_cells([replace(cell, attack=replace(cell.attack, aim=aim))])], ABOUT)
-    (drawn,) = lines(figure)[:1]
-    assert points(drawn) == [(0.0, 1.0), (0.01, 0.75), (0.2, 0.75)], "five fell at 0.01, and nothing above that may be drawn"
-    assert drawn.get_linewidth() == curves.BOUND_WIDTH
+    others = [line for line in lines(figure) if line.get_color() != FAINT]
+    assert others == []
+    (bar,) = [each for each in figure.axes[0].containers if type(each).__name__ == "ErrorbarContainer"]
+    assert points(bar.lines[0]) == [(0.2, 0.75)]
     bands = [each for each in figure.axes[0].collections if isinstance(each, PolyCollection)]
-    assert bands == [], "between the radii no interval is that of a measured number"
+    assert bands == []
     exact = curves.draw([curves.from_cells([found_at([*LENGTHS])])], ABOUT)
     assert len([each for each in exact.axes[0].collections if isinstance(each, PolyCollection)]) == 1
 

@@ -119,6 +119,10 @@ def test_large_numbers_and_what_is_none_sort_and_filter(page: Page, tmp_path: Pa
         ("parameters", "> 20000000", {"large"}),
         ("parameters", "= 11200000", {"middle"}),
         ("parameters", "1000-2000000", {"small", "doubted"}),
+        ("parameters", "> 2,000,000", {"middle", "large"}),
+        ("parameters", "11200000", {"middle"}),
+        ("parameters", "> many", {"small", "doubted", "middle", "large"}),
+        ("rank", "last", {"doubted"}),
         ("rank", "> 0", {"small", "middle", "large"}),
         ("cw median L2", "> 3", {"middle"}),
         ("cw median L2", "< 3", {"small", "doubted"}),
@@ -126,6 +130,7 @@ def test_large_numbers_and_what_is_none_sort_and_filter(page: Page, tmp_path: Pa
         field = page.get_by_label(f"Filter {name}", exact=True)
         field.fill(text)
         assert set(models(page)) == found, (name, text)
+        assert field.get_attribute("aria-invalid") == str(text == "> many").lower()
         field.fill("")
 
 

@@ -96,9 +96,14 @@ def test_a_comparison_carries_marks_and_tests_no_bound(page: Page, site: Path) -
     opened(page, site / "compare.html", "digits/strong/nobody")
     page.wait_for_selector("#result[data-ready]")
     assert "This board has no nobody" in (page.text_content("#said") or "")
-    opened(page, site / "compare.html", "nowhere/strong/weak")
+    for address, board in {"nowhere/strong/weak": "nowhere", "%E0%A4%A": "%E0%A4%A"}.items():
+        opened(page, site / "compare.html", address)
+        page.wait_for_selector("#result[data-ready]")
+        wait_until(page, f"document.getElementById('said').textContent === 'There is no board {board}: another is shown.'")
+    opened(page, site / "compare.html", "digits/strong/strong")
     page.wait_for_selector("#result[data-ready]")
-    wait_until(page, "document.getElementById('said').textContent === 'There is no board nowhere: another is shown.'")
+    assert page.text_content("#said") == "A and B are the same model."
+    assert cells(page, "worst L∞")[2] == "the same"
 
 
 def test_where_the_board_ties_what_the_two_alone_do_not_it_is_said(page: Page, tmp_path: Path) -> None:

@@ -129,6 +129,28 @@ def test_the_first_page_answers_in_sentences(site: Path) -> None:
     assert "outputs are probabilities, which can hide gradients" in shown
 
 
+def test_where_nothing_stands_no_model_is_called_the_most_robust(tmp_path: Path) -> None:
+    cells = [*cells_of("a", {"bim": 0}), *cells_of("b", {"bim": 0}), *cells_of("odd", {"bim": 0}, output="probabilities")]
+    make_site(keep(tmp_path / "cells", cells), tmp_path / "site")
+    shown = read_page(tmp_path / "site" / "index.html").shown
+    assert "None: every ranked model is wrong on every image, clean or under something that was run within L∞ ε = 0.2." in shown
+    assert "not in doubt." not in shown
+    assert "Tied with" not in shown
+
+
+def test_a_board_without_numbers_comes_after_those_with_some(tmp_path: Path) -> None:
+    manifest = make_manifest({"digits": {"gone": ["bim"]}}, [NotRun("digits", "gone", "it raised")])
+    make_site(keep(tmp_path / "cells", cells_of("a", {"bim": 9}, dataset="mnist"), manifest), tmp_path / "site")
+    shown = read_page(tmp_path / "site" / "index.html").ids
+    assert [name for name in shown if name in ("mnist", "digits")] == ["mnist", "digits"]
+
+
+def test_the_marks_of_the_first_models_are_told_first(site: Path) -> None:
+    shown = read_page(site / "index.html").shown
+    (mark,) = re.findall(r"strong △ : ([^.]*(?:\.[0-9][^.]*)*)\. This leaves its worst case what it is\.", shown)
+    assert "check" in mark or "not diagnosed" in mark
+
+
 def test_a_board_says_how_far_its_order_can_be_believed(tmp_path: Path) -> None:
     cells = [
         *cells_of("relu", {"bim": 36, "fgsm": 4}),

@@ -18,9 +18,9 @@ from robustboard.benchmark.records import CellResult
 
 EDGES: Values = np.linspace(0, 1, 26)
 NOTE = (
-    "Confidence: the largest probability, or the largest sigmoid of a sigmoid head. Clean errors that stay errors are among the "
-    "fooled of an attack on confidence only. An attack that stops at the first success leaves the confidence low; "
-    "max_confidence does not."
+    "Confidence: the largest probability, or the largest sigmoid of a sigmoid head. Fooled: right clean, and wrong within ε. "
+    "Wrong under an attack on confidence: clean errors that stay errors, too. An attack that stops at the first success leaves "
+    "the confidence low; max_confidence does not."
 )
 
 
@@ -49,9 +49,10 @@ def attacked_of(cell: CellResult) -> Confidences:
     """Of the images that fooled the model within ε: how sure it was of the wrong class."""
     rows = zip(cell.per_example.fooled, cell.per_example.confidence, strict=True)
     values = [confidence for fooled, confidence in rows if fooled and confidence is not None]
-    return Confidences(
-        marked(f"fooled by {plain(cell.attack.name)}", cell.outcome.upper_bound_only), np.array(values), cell.outcome.n
-    )
+    # An attack on confidence is told of clean errors, too, and none of those was fooled.
+    verb = "wrong under" if cell.attack.aim == "confidence" else "fooled by"
+    name = marked(f"{verb} {plain(cell.attack.name)}", cell.outcome.upper_bound_only)
+    return Confidences(name, np.array(values), cell.outcome.n)
 
 
 def picture(view: View) -> Picture:

@@ -19,15 +19,13 @@ from robustboard.benchmark.plots.style import FAINT, colour, legend, line, marke
 from robustboard.benchmark.plots.words import NORMS, UNITS
 from robustboard.benchmark.records import CellResult
 
-BOUND_WIDTH = 0.8
-"""Points."""
-
 
 @dataclass(frozen=True)
 class Curve:
     """How many of n examples stand at each radius (K,), the first of which is 0. `measured`: the radii that the attack was run
     at; `last`: the largest of which anything is known; `reported`: the protocol's. `steps`: the count falls at the radii and
-    nowhere else; otherwise it is known at the radii only. `is_bound`: but for `measured`, no more than so many stand."""
+    nowhere else; otherwise it is known at the radii only. `is_bound`: but for `measured` it is no more than a bound, which is
+    not drawn."""
 
     name: str
     norm: Norm
@@ -117,17 +115,15 @@ def _panel(axes: Axes, curves: Sequence[Curve], norm: Norm) -> None:
 
 
 def _line(axes: Axes, curve: Curve, place: int, end: float) -> Line2D:
-    """The curve with its band, a bound thin and without one, and a marker with its bar where the attack was run; it goes on as
-    far as it is known."""
+    """The curve with its band, as far as it is known and no bound, and a marker with its bar where the attack was run."""
     low, high = wilson_band(curve.robust, curve.n)
     radii, accuracy = curve.radii, curve.accuracy
     if curve.steps:
         radii = np.append(radii, max(min(end, curve.last), float(radii[-1])))
         low, high, accuracy = (np.append(values, values[-1]) for values in (low, high, accuracy))
-    look: dict[str, Any] = {"color": colour(place), "linestyle": line(place)}
-    width = BOUND_WIDTH if curve.is_bound else None
-    axes.plot(radii, accuracy, drawstyle="steps-post" if curve.steps else "default", linewidth=width, **look)
+    look: dict[str, Any] = {"color": colour(place), "linestyle": "none" if curve.is_bound else line(place)}
     if not curve.is_bound:
+        axes.plot(radii, accuracy, drawstyle="steps-post" if curve.steps else "default", **look)
         axes.fill_between(radii, low, high, step="post" if curve.steps else None, color=colour(place), alpha=0.15, linewidth=0)
     counts = np.array([curve.at(radius) for radius in curve.measured])
     axes.errorbar(
@@ -140,4 +136,4 @@ def _line(axes: Axes, curve: Curve, place: int, end: float) -> Line2D:
         capsize=2,
         clip_on=False,
     )
-    return Line2D([], [], marker=marker(place), linewidth=width, **look)
+    return Line2D([], [], marker=marker(place), **look)

@@ -32,7 +32,8 @@ _ROW = 0.42
 NOTE = (
     "Hills: how many of the examples right clean lie at which distance; line: from the first to the third quartile; "
     "diamond: the median, where those never fooled count as infinitely far; unfooled: how many of those right clean were "
-    "fooled at no distance. The shortest distances found: the true ones are no longer. Dotted: the protocol's ε."
+    "fooled at no distance; →: how many lie beyond the axis. The shortest distances found: the true ones are no longer. "
+    "Dotted: the protocol's ε."
 )
 SHARED = (
     "Of each norm the examples that all of its attacks saw, where there are any: a median can differ from the table's, which is "
@@ -120,19 +121,29 @@ def draw(shown: Sequence[Distances], about: About) -> Figure:
 
 
 def _panel(axes: Axes, rows: Sequence[Distances], names: Sequence[str]) -> None:
-    end = 1.05 * max([*(float(each.found.max()) for each in rows if len(each.found)), *(each.epsilon for each in rows)]) or 1.0
+    end = _end(rows)
     edges = _edges(rows[0].norm, end)
     for place, each in enumerate(reversed(rows)):
         _hill(axes, each, place, edges)
-        axes.annotate(
-            f"{each.unfooled} unfooled", (1.01, place + 0.25), xycoords=("axes fraction", "data"), size=SMALL, color=FAINT
-        )
+        beyond = int((each.found > end).sum())
+        text = f"{each.unfooled} unfooled" + (f", {beyond} →" if beyond else "")
+        axes.annotate(text, (1.01, place + 0.25), xycoords=("axes fraction", "data"), size=SMALL, color=FAINT)
     for epsilon in sorted({each.epsilon for each in rows}):
         axes.axvline(epsilon, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0.5)
     axes.set(xlim=(0, end), ylim=(-0.25, len(rows)), yticks=np.arange(len(rows)) + 0.2, yticklabels=list(reversed(names)))
     axes.set_xlabel(UNITS[rows[0].norm])
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
+
+
+def _end(rows: Sequence[Distances]) -> float:
+    """Where the axis ends: at the largest distance, or where a few that lie far out would leave the others no room, before
+    them."""
+    inner = [each.quantile(0.75) for each in rows]
+    wanted = [3 * value for value in inner if np.isfinite(value)]
+    largest = max((float(each.found.max()) for each in rows if len(each.found)), default=0.0)
+    epsilon = max(each.epsilon for each in rows)
+    return 1.05 * max(min(largest, max(wanted, default=largest)), epsilon) or 1.0
 
 
 def _hill(axes: Axes, each: Distances, place: int, edges: Values) -> None:

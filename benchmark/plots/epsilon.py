@@ -13,9 +13,9 @@ from robustboard.benchmark.plots.words import BANDS, BOUND, cell_words, mark_not
 from robustboard.benchmark.records import CellResult
 
 NOTE = (
-    f"{BOUND} A curve falls where a candidate of the attack is nearest. So it is for minimum-norm attacks. One confined to ε "
-    "was run at the markers; between them no more than its thin line stand, and run within less ε it may fool many more, as "
-    f"plot sweep shows. Curves of different n are of different sets of examples. Dotted: the protocol's ε. {BANDS}"
+    f"{BOUND} The curve of a minimum-norm attack falls where its candidates are. An attack that is confined to ε is known where "
+    "it was run, which is a marker with its bar; at other ε plot sweep runs it. Curves of different n are of different sets of "
+    f"examples. Dotted: the protocol's ε. {BANDS}"
 )
 
 

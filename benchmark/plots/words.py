@@ -20,6 +20,8 @@ BANDS = "Bands and bars: Wilson's 95 % interval."
 BOUND = "Every robust accuracy is an upper bound: a stronger attack can only lower it."
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _MOST_MARKS = 6
+_LONGEST = 300
+"""Characters of a row's marks."""
 
 
 def percent(share: float) -> str:
@@ -61,11 +63,18 @@ def mark_notes(rows: Sequence[Row]) -> tuple[str, ...]:
     marked_rows = [row for row in rows if row.sign]
     found = []
     for row in marked_rows[:_MOST_MARKS]:
-        reasons = "; ".join(mark for _, mark in row.told())
-        found.append(f"{row.sign} {plain(row.model)}: {plain(reasons, 300)}.")
+        found.append(f"{row.sign} {plain(row.model)}: {_reasons(row)}.")
     more = Counter(row.sign for row in marked_rows[_MOST_MARKS:])
     counts = " and ".join(f"{more[sign]} more {sign}" for sign in sorted(more))
     return (*found, *([f"{counts}: see the table."] if counts else []))
+
+
+def _reasons(row: Row) -> str:
+    """The row's marks, those in doubt first: as many whole ones as a few lines hold, and how many more there are."""
+    marks = [plain(mark, _LONGEST) for _, mark in sorted(row.told(), key=lambda told: told[0] != SUSPECT)]
+    shown = [mark for place, mark in enumerate(marks) if len("; ".join(marks[: place + 1])) <= _LONGEST]
+    left = len(marks) - len(shown)
+    return "; ".join(shown) + (f"; and {left} more: see the table" if left else "")
 
 
 def absent_notes(rows: Sequence[Row], shown: Sequence[Row], what: Sequence[str]) -> tuple[str, ...]:

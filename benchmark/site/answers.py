@@ -15,11 +15,14 @@ from robustboard.benchmark.report.tables import far_above, share
 
 @dataclass(frozen=True)
 class Standing:
-    """A model, its sign where it is marked, and its worst case as text: "29.8 [27.0–32.7]"."""
+    """A model, its sign where it is marked and the first of its marks, its worst case as text: "29.8 [27.0–32.7]", and how many
+    examples stand in it."""
 
     model: str
     sign: str
     text: str
+    mark: str = ""
+    robust: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class Answers:
     flattering: tuple[Flattery, ...]
     rows: int
 
+    @property
+    def first(self) -> tuple[Standing, ...]:
+        """The leader and whom it is told beside, as far as they carry a mark."""
+        shown = (self.leader, *self.tied[:1], self.next)
+        return tuple(each for each in shown if each is not None and each.sign)
+
 
 def answers(board: Board) -> Answers | None:
     """The answers; None for a board without any L∞ or L2 attack."""
@@ -98,7 +107,9 @@ def _is_behind(row: Row, leader: Row, ranking: Ranking) -> bool:
 
 def _standing(row: Row, norm: str) -> Standing:
     worst = row.worst_case(norm)
-    return Standing(row.model, row.sign, share(worst.robust, worst.n, worst.interval) if worst else "–")
+    text = share(worst.robust, worst.n, worst.interval) if worst else "–"
+    mark = next((text for _, text in row.told()), "")
+    return Standing(row.model, row.sign, text, mark, worst.robust if worst else 0)
 
 
 def _flattering(board: Board) -> tuple[Flattery, ...]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from robustboard.benchmark.canaries.grades import Grade
+from robustboard.benchmark.cascade import CASCADES
 from robustboard.benchmark.datasets import title as dataset_title
 from robustboard.benchmark.records import CellResult
 from robustboard.benchmark.report.board import Board, Row
@@ -80,6 +81,11 @@ class BoardPage:
     @property
     def title(self) -> str:
         return dataset_title(self.board.dataset)
+
+    @property
+    def has_cascade(self) -> bool:
+        """Whether a row went on with the cascade of a worst case."""
+        return any(name in row.cells for row in self.board.rows for name in CASCADES)
 
     @property
     def protocol(self) -> str:

@@ -79,6 +79,7 @@ def build(request: SiteRequest) -> Built:
     if not boards:
         told = f" ({'; '.join(troubles)})" if troubles else ""
         raise InputError(f"there is nothing to show in {', '.join(map(str, request.folders))}{told}")
+    boards = sorted(boards, key=lambda board: not board.rows)  # what has numbers comes first
     known = _known(request, troubles)
     cells = [cell for board in known.others for row in board.rows for cell in row.cells.values()]
     pages, kept = board_pages(boards, known.grades, cells), read_kept(request.out)

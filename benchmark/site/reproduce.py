@@ -41,7 +41,7 @@ def reproduction(board: Board, row: Row, others: Sequence[Board] = ()) -> Reprod
     commands.append("robustboard report again")
     whom = _named(f"{board.dataset}/{row.model}") if source == "registry" else f"--dataset {_named(board.dataset)} {_who(cell)}"
     diagnose = f"robustboard diagnose {whom}"
-    return Reproduction(tuple(commands), diagnose, tuple(_notes(board, row, commits, source)))
+    return Reproduction(tuple(commands), diagnose, tuple(_notes(board, row, [its for _, its in made], source)))
 
 
 def _run(board: Board, row: Row) -> str:
@@ -125,14 +125,26 @@ def _protocol(name: str) -> str:
     return " ".join(words)
 
 
-def _notes(board: Board, row: Row, commits: list[str], source: str) -> list[str]:
+def _by_commit(rows: Sequence[Row]) -> str:
+    """The rows' attacks by the commit that they were run at: "316168a5dc17 for bim, cw; 77fb4c5c4793 for fgsm"."""
+    attacks: dict[str, list[str]] = {}
+    for row in rows:
+        for name, cell in row.cells.items():
+            attacks.setdefault(cell.environment.git_commit[:12], []).append(name)
+    return "; ".join(f"{commit} for {', '.join(names)}" for commit, names in sorted(attacks.items()))
+
+
+def _notes(board: Board, row: Row, made: Sequence[Row], source: str) -> list[str]:
+    commits = {cell.environment.git_commit for each in made for cell in each.cells.values()}
     found = []
+    if board.dataset != "digits":
+        found.append("The data is looked for in the folder that ROBUSTBOARD_DATA or --data names, and downloaded without either.")
     if source == "memory":
         found.append("The model was evaluated in memory, by robustboard.evaluate: only the code that had it can do so again.")
     elif source != "registry":
         found.append(f"The model is not of the registry: {source} has to be there, with the same weights.")
     if len(commits) > 1:
-        found.append(f"The cells were run at {len(commits)} commits: {', '.join(commit[:12] for commit in commits)}.")
+        found.append(f"The cells were run at {len(commits)} commits, to be checked out in turn: {_by_commit(made)}.")
     if any(cell.environment.git_dirty for cell in row.cells.values()):
         found.append("Some were run with changes that were not committed.")
     own = board.protocol.partition("@")[0]

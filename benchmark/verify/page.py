@@ -41,12 +41,13 @@ def _meaning(report: Report) -> list[str]:
         return []
     robust, again = sum(finding.robust for finding in looked_at), sum(finding.again or 0 for finding in looked_at)
     shown = any(finding.shown is not None for finding in report.findings)
-    told = ["pass: what is recorded as fooled is fooled." if shown else NOTHING_SHOWN]
+    passed = "Of the cells that pass" if report.failed else "pass"
+    told = [f"{passed}: what is recorded as fooled is fooled." if shown else NOTHING_SHOWN]
     if robust:
         which = f"{again} (drawn by --seed {report.seed}) {'was' if again == 1 else 'were'}" if again else "none was"
         told.append(f"Of {robust} recorded as robust {which} attacked again.")
     if again < robust:
-        told.append("Of the others their cells' word is all there is.")
+        told.append(f"{'Of the others' if again else 'For these'} their cells' word is all there is.")
     return [paragraph(" ".join(told), "terminal"), ""]
 
 

@@ -61,8 +61,9 @@
   const toggle = document.getElementById("filters");
   const count = document.getElementById("count");
 
-  // "> 50", "<= 10", "20-40", "= 0"; anything else is words.
-  const test = (text) => {
+  // "> 50", "<= 10", "20-40", "= 0"; anything else is words. As the cells have them, "1,000" and "50 %" are numbers.
+  const test = (typed) => {
+    const text = typed.replaceAll(",", "").replace(/\s*%\s*$/, "");
     const range = /^\s*(\d+(?:\.\d+)?)\s*[-–]\s*(\d+(?:\.\d+)?)\s*$/.exec(text);
     if (range) return (number) => number >= Number(range[1]) && number <= Number(range[2]);
     const bound = /^\s*(>=|<=|>|<|=|≥|≤)\s*(\d+(?:\.\d+)?)\s*$/.exec(text);
@@ -100,8 +101,13 @@
   const filter = (at) => {
     const text = fields[at].value.trim();
     const passes = kinds[at] === "model" ? null : test(text);
-    table.column(at).search.fixed("field", !text ? null : (_, __, row) => {
-      if (!passes) return words(lines[row], at).toLowerCase().includes(text.toLowerCase());
+    const isUnread = kinds[at] !== "model" && !passes && /^[<>=≥≤]/.test(text);
+    fields[at].setAttribute("aria-invalid", String(isUnread));
+    fields[at].title = isUnread ? "not read: > 50, <= 10, 20-40 or words" : "";
+    table.column(at).search.fixed("field", !text || isUnread ? null : (_, __, row) => {
+      const said = words(lines[row], at).trim();
+      if (text === "–") return said === text;
+      if (!passes) return [said, said.replaceAll(",", "")].some((each) => each.toLowerCase().includes(text.toLowerCase()));
       const number = Number(lines[row].cells[at][1]);
       // Of what is no number, a rank counts as the highest, so that it stands last, and all else as the lowest.
       const isNumber = kinds[at] === "rank" ? number < Infinity : number > -Infinity;

@@ -85,7 +85,7 @@
     });
     const numbers = column.key ? pairOf(data, a, b, column.key) : undefined;
     if (!numbers) {
-      const why = !column.key ? "" : data.models.length > data.most ? "not tested here" : "not on the same images";
+      const why = !column.key ? "" : a === b ? "the same" : data.models.length > data.most ? "not tested here" : "not on the same images";
       made.append(make("td", why, { className: "faint" }), ...[0, 1, 2, 3].map(() => make("td", "")));
       return made;
     }
@@ -156,10 +156,11 @@
     if (!worst) return "The two have no worst case of the same images: only single attacks are compared.";
     const numbers = pairOf(data, a, b, worst.key);
     if (numbers.length < 5) return `${worst.header}: one of the two is no more than a bound, nothing is tested.`;
-    const [, lost, gained, , , , , , , apart] = numbers;
+    const [, lost, gained, , , , , p, holm, apart] = numbers;
     const ahead = gained > lost ? "B" : "A";
     const said = apart ? `${ahead} withstands significantly more` : "tied";
-    return `${worst.header}: ${said}, ${lost} images A alone, ${gained} B alone.${onTheBoard(data, a, b, worst.key, apart)}`;
+    const how = `p ${p}, ${holm} after the correction for the rows below`;
+    return `${worst.header}: ${said}, ${lost} images A alone, ${gained} B alone (${how}).${onTheBoard(data, a, b, worst.key, apart)}`;
   };
 
   // The board corrects for all of its pairs, this page for the columns of one: they need not agree.
@@ -204,8 +205,16 @@
     return true;
   };
 
+  const decoded = (text) => {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      return text; // No board is called so.
+    }
+  };
+
   const fromAddress = async () => {
-    const [slug, a, b] = decodeURIComponent(location.hash.slice(1)).split("/");
+    const [slug, a, b] = decoded(location.hash.slice(1)).split("/");
     const known = [...board.options].some((option) => option.value === slug);
     if (known) {
       await open(slug, a, b);
