@@ -106,12 +106,17 @@ def test_passes_bound_what_is_attacked_again(honest: Path, monkeypatch: pytest.M
     assert finding(verify(VerifyRequest(honest, draw=Draw(4))), "fgsm").again == 4
 
 
-def test_a_costly_attack_is_left_out_and_said(honest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(again, "COSTLY", ("fgsm",))
-    found = finding(verify(VerifyRequest(honest)), "fgsm")
-    assert (found.status, found.again) == ("pass", 0)
-    assert any("fgsm takes thousands of passes an example; --again 1 runs it on one" in remark for remark in found.remarks)
-    assert finding(verify(VerifyRequest(honest, draw=Draw(1))), "fgsm").again == 1
+def test_what_an_attack_for_the_shortest_distance_found_before_it_was_cut_short_counts(
+    folder: Path, honest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = path_of(folder, "ddn")
+    write_cell(hide_consistently(read_cell(path), path), path)
+    monkeypatch.setattr(again, "PASSES", 14)  # ddn takes twenty an example: it never comes to its end
+    draws = [Draw(seed=seed) for seed in range(8)]
+    hidden, true = ([finding(verify(VerifyRequest(where, draw=draw)), "ddn") for draw in draws] for where in (folder, honest))
+    assert {found.again for found in [*hidden, *true]} == {0}
+    assert "FAIL" in {found.status for found in hidden}
+    assert {found.status for found in true} == {"pass"}
 
 
 def test_an_attack_that_is_not_here_is_no_fault_and_is_said(folder: Path) -> None:
