@@ -8,8 +8,8 @@ import pytest
 
 from handmade import make_cell, make_certificate, make_manifest
 from robustboard.benchmark.certify.record import write_certificate
-from robustboard.benchmark.records import CellResult, Manifest, NotRun
-from robustboard.benchmark.results import write_cell, write_manifest
+from robustboard.benchmark.records import NotRun
+from sited import keep
 
 MARK = "outputs are probabilities, which can hide gradients"
 
@@ -32,15 +32,6 @@ HOSTILE = [
 ]
 
 
-def save(folder: Path, cells: list[CellResult], manifest: Manifest | None = None) -> Path:
-    """The cells as files, whatever their models are called."""
-    for at, cell in enumerate(cells):
-        write_cell(cell, folder / f"{at}.json")
-    if manifest is not None:
-        write_manifest(manifest, folder)
-    return folder
-
-
 @pytest.fixture
 def marked(tmp_path: Path) -> Path:
     """A folder of a fine model, one with marks and a missing cell, and one that could not run."""
@@ -54,4 +45,4 @@ def marked(tmp_path: Path) -> Path:
         [NotRun("digits", "broken", "the model raised")],
     )
     write_certificate(make_certificate("fine"), tmp_path / "digits" / "fine" / "crown.json")
-    return save(tmp_path, cells, manifest)
+    return keep(tmp_path, cells, manifest)

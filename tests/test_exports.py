@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import robustboard
 from conftest import Command
-from exported import HOSTILE, MARK, save
+from exported import HOSTILE, MARK
 from handmade import make_cell, with_outcome
 from pictured import with_confidences
 from robustboard.benchmark import results
@@ -28,6 +28,7 @@ from robustboard.benchmark.report.board import make_boards
 from robustboard.benchmark.report.escaping import for_latex, for_markdown, for_terminal
 from robustboard.benchmark.report.publish import STYLES, publish
 from robustboard.benchmark.report.rows import ResultRow, rows_of, to_csv
+from sited import keep
 
 pytest_plugins = ("exported",)
 
@@ -167,7 +168,7 @@ def test_a_row_of_max_confidence_has_all_that_it_is_reported_by() -> None:
 
 
 def test_cells_that_cannot_share_a_table_are_refused_by_name(tmp_path: Path) -> None:
-    save(tmp_path, [make_cell("relu"), make_cell("relog", params={"steps": 10})])
+    keep(tmp_path, [make_cell("relu"), make_cell("relog", params={"steps": 10})])
     with pytest.raises(InputError, match="bim: steps 40 against 10"):
         robustboard.load_results(tmp_path)
     with pytest.raises(InputError, match="there is no folder"):
@@ -175,7 +176,7 @@ def test_cells_that_cannot_share_a_table_are_refused_by_name(tmp_path: Path) -> 
 
 
 def test_what_does_not_read_is_told(tmp_path: Path) -> None:
-    save(tmp_path, [make_cell()])
+    keep(tmp_path, [make_cell()])
     (tmp_path / "damaged.json").write_text("{", encoding="utf-8")
     loaded = robustboard.load_results(tmp_path)
     assert len(loaded) == 1
@@ -203,7 +204,7 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_notebook_shows_a_hostile_name_as_text(name: str, tmp_path: Path) -> None:
-    loaded = robustboard.load_results(save(tmp_path, [make_cell(name, output="probabilities")]))
+    loaded = robustboard.load_results(keep(tmp_path, [make_cell(name, output="probabilities")]))
     page = Tags()
     page.feed(loaded._repr_html_())
     assert page.tags == {"table", "thead", "tbody", "tr", "th", "td", "ul", "li"}

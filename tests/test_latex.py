@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, put
-from exported import HOSTILE, save
+from exported import HOSTILE
 from handmade import make_cell, make_certificate, make_manifest
 from robustboard.benchmark.records import NotRun
 from robustboard.benchmark.report.board import make_boards
@@ -21,6 +21,7 @@ from robustboard.benchmark.report.latex import PACKAGES, document
 from robustboard.benchmark.report.publish import publish, read_boards
 from robustboard.benchmark.report.sheet import Sheet
 from robustboard.benchmark.report.tables import render, sheet
+from sited import keep
 
 pytest_plugins = ("exported",)
 
@@ -94,7 +95,7 @@ def test_pdflatex_sets_every_board_whatever_its_models_are_called(tmp_path: Path
         [NotRun("cifar10", "", f"{HOSTILE[5]}: not here")],
         title=HOSTILE[4],
     )
-    folder = save(tmp_path / "results", cells, manifest)
+    folder = keep(tmp_path / "results", cells, manifest)
     publish([folder], "terminal", tmp_path / "tables.tex")
     pdf = compiled(tmp_path / "tables.tex")
     assert pdf.stat().st_size > 10_000

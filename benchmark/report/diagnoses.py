@@ -11,8 +11,8 @@ from robustboard.benchmark.records import CellResult
 INFORMING: Mapping[int, str] = {
     2: "which loss finds more depends on the model; a worst case goes on with APGD on cross-entropy and on DLR, and without one "
     "checks 7, 10 and 11 may find what a loss left",
-    3: "the board's attacks climb the margin, whose direction no scale changes; a move by cross-entropy says that an attack on "
-    "cross-entropy would be the weaker",
+    3: "the board's FGSM and BIM climb the margin, whose direction no scale changes; a move by cross-entropy says that an attack "
+    "on cross-entropy would be the weaker",
     8: "the worst case joins FGSM and BIM, where both were run, example by example: what either fooled is fooled",
     17: "a hint why an attack may fail, and no example that falls",
     19: "the column of that attack is weak, and the worst case joins the others of its norm; where there are none, it is as weak",
